@@ -3,8 +3,8 @@ import type { Decision } from "./audit/decision.ts";
 import { type DecisionLogOptions, decisionLogSchema } from "./audit/decision-log.ts";
 import type { Telemetry } from "./audit/events.ts";
 import { type EndedSessionsOptions, endedSessionsSchema } from "./auth/ended-sessions.ts";
+import { type Limits, limitsSchema } from "./auth/limit-options.ts";
 import { type OriginCheck, originSchema } from "./auth/origins.ts";
-import { type Limits, limitsSchema } from "./auth/rate-limits.ts";
 import { type GatewayDefinition, isDefined } from "./aws/define-gateway.ts";
 import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts";
 import type { ErrorListener } from "./error-reporter.ts";
@@ -23,7 +23,7 @@ import {
 import type { AnyPermissionSet } from "./permissions/define.ts";
 import { isPath } from "./protocol/path.ts";
 import type { Authenticate } from "./services.ts";
-import type { Database } from "./storage/database.ts";
+import type { Storage } from "./storage/store.ts";
 import { type ChannelDefinition, isChannelDefinition } from "./views/channel.ts";
 import type { ViewClass } from "./views/view.ts";
 
@@ -66,7 +66,7 @@ export interface SallyportOptions {
   /**
    * The database to use, for example `sqlite("data/app.db")`. The connection opens on first use.
    */
-  readonly storage: Database;
+  readonly storage: Storage;
   /** The permission sets that `definePermissions()` returned. */
   readonly permissions: readonly AnyPermissionSet[];
   /** The channels that `defineChannel()` returned. Default: none. */
@@ -173,10 +173,10 @@ const USER_DIRECTORY = v.pipe(
   ),
 );
 
-const STORAGE = v.custom<Database>(
+const STORAGE = v.custom<Storage>(
   (value) => {
-    const { transaction, migrate, db } = (value ?? {}) as Partial<Database>;
-    return typeof transaction === "function" && typeof migrate === "function" && typeof db === "object";
+    const { migrate, failure, store } = (value ?? {}) as Partial<Storage>;
+    return typeof migrate === "function" && typeof failure === "function" && typeof store === "object";
   },
   // A connection string is not repeated in the message, because it may contain a password.
   ({ input }) =>

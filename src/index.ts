@@ -13,14 +13,14 @@ export type { MigrationResult } from "./admin/migrate.ts";
 export type { AccessPermissions } from "./admin/permissions.ts";
 export type { AccessPreview, ChannelEffect, ConnectionEffect, UserEffect } from "./admin/preview.ts";
 export type { AccessUsers, PermissionObject, UserListFilter } from "./admin/users.ts";
-export type { AuditAction, AuditEntry, AuditFilter } from "./audit/audit-log.ts";
+export type { AuditFilter } from "./audit/audit-log.ts";
 export type { Decision, DecisionStep } from "./audit/decision.ts";
 export type { DecisionFilter, DecisionLogOptions } from "./audit/decision-log.ts";
 export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
 export type { EndedSessionsOptions } from "./auth/ended-sessions.ts";
-export type { Gateway, GatewayRegistration } from "./auth/gateways.ts";
+export type { GatewayRegistration } from "./auth/gateways.ts";
+export type { Limits } from "./auth/limit-options.ts";
 export type { OriginCheck } from "./auth/origins.ts";
-export type { Limits } from "./auth/rate-limits.ts";
 export type { GatewayDefinition } from "./aws/define-gateway.ts";
 export type { SallyportOptions, TokenOptions, UserDirectory } from "./config.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
@@ -48,15 +48,23 @@ export {
   type Permission,
   type PermissionSet,
 } from "./permissions/define.ts";
-export type { GroupDetails, UserDetails, UserFilter, UserSummary } from "./permissions/effective.ts";
-export type { ChangeOptions, GrantOptions, PermissionHolder } from "./permissions/grants.ts";
+export type { ChangeOptions, GrantOptions } from "./permissions/grants.ts";
 export type { Rule } from "./permissions/rules.ts";
-export type { PermissionInfo } from "./permissions/sync.ts";
+export type { PermissionInfo } from "./permissions/stored-permissions.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
 export { createSallyport, type Sallyport } from "./sallyport.ts";
 export type { Authenticate, AuthenticatedUser } from "./services.ts";
-export type { Database } from "./storage/database.ts";
-export type { EffectiveGrant } from "./storage/sql/effective-permissions.ts";
+export type { Storage } from "./storage/store.ts";
+export type { AuditAction, AuditEntry } from "./storage/stores/audit.ts";
+export type { Gateway } from "./storage/stores/gateways.ts";
+export type {
+  EffectiveGrant,
+  GroupDetails,
+  PermissionHolder,
+  UserDetails,
+  UserFilter,
+  UserSummary,
+} from "./storage/stores/users.ts";
 export { changeChannel } from "./views/change-channel.ts";
 export {
   type ChannelAuthorizeContext,

@@ -20,7 +20,7 @@ import { DecisionLog } from "./audit/decision-log.ts";
 import { ConnectLimits } from "./auth/connect-limits.ts";
 import { EndedSessions } from "./auth/ended-sessions.ts";
 import { GatewayAuthenticator } from "./auth/gateway-auth.ts";
-import { type Gateway, type GatewayRegistration, Gateways } from "./auth/gateways.ts";
+import { type GatewayRegistration, Gateways } from "./auth/gateways.ts";
 import { LimitSettings } from "./auth/limit-settings.ts";
 import { LoopbackDenials } from "./auth/loopback-denials.ts";
 import { MessageLimits } from "./auth/message-limits.ts";
@@ -33,10 +33,6 @@ import { definedGateways, getDefinition } from "./aws/defined-gateways.ts";
 import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
 import { Activity } from "./connections/activity.ts";
-import { Connections } from "./connections/connections.ts";
-import { Memberships } from "./connections/memberships.ts";
-import { ConnectionOpener } from "./connections/open.ts";
-import { UserConnections } from "./connections/user-connections.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
@@ -57,14 +53,10 @@ import { issueToken } from "./events/token.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { type Answer, type DenialResponse, deniedAnswer, reply, succeeded } from "./http/response.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
-import { DeclaredRules } from "./permissions/declared-rules.ts";
 import { PermissionCatalog } from "./permissions/define.ts";
-import { UserPermissions } from "./permissions/effective.ts";
-import { type ChangeOptions, Grants } from "./permissions/grants.ts";
-import { PermissionRows } from "./permissions/sync.ts";
+import type { ChangeOptions } from "./permissions/grants.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
-import { ChangeLog } from "./revocation/change-log.ts";
 import { ChangedSubjects } from "./revocation/changed-subjects.ts";
 import { RevocationPoller } from "./revocation/poller.ts";
 import { RevocationQueue } from "./revocation/queue.ts";
@@ -76,6 +68,7 @@ import { SendOrder } from "./sending/send-order.ts";
 import { createSender, requirementOf } from "./sending/sender.ts";
 import type { Services } from "./services.ts";
 import { withStorageErrors } from "./storage/storage-errors.ts";
+import type { Gateway } from "./storage/stores/gateways.ts";
 import { Channels } from "./views/channels.ts";
 import type { Sender } from "./views/context.ts";
 import { type MountedView, mountViews } from "./views/mount.ts";
@@ -125,62 +118,56 @@ export class Sallyport {
     this.#options = options;
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
-    const { storage: database } = config;
+    const { storage } = config;
+    const { store } = storage;
     const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printError), (error) =>
-      database.failure(error),
+      storage.failure(error),
     );
     const onError = (error: unknown, where: string) => errors.report(error, where);
     const catalog = new PermissionCatalog(config.permissions);
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
     const ruleOwners = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
-    const changeLog = new ChangeLog(database);
-    const revocations = new RevocationQueue(database, ruleOwners.join("\n"));
-    const userPermissions = new UserPermissions(database);
-    const gateways = new Gateways(database);
+    const revocations = new RevocationQueue(store.revocations, ruleOwners.join("\n"));
+    const gateways = new Gateways(storage);
     const onDecision = catchListenerErrors(config.onDecision ?? developmentLog(), (error) =>
       onError(error, "onDecision"),
     );
-    const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
-    const tokens = new Tokens(database, config.token.expiresInSeconds, userPermissions);
+    const decisionLog = new DecisionLog(store.decisions, config.decisionLog, { onDecision, onError });
+    const tokens = new Tokens(store.tokens, config.token.expiresInSeconds);
     const limits = new LimitSettings(config.limits, views);
-    const connections = new Connections(database, userPermissions);
-    const userConnections = new UserConnections(database);
-    const rateLimits = new RateLimits(database);
+    const rateLimits = new RateLimits(store.limits);
     const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
       closeTooSlow(this.#services, recipient),
     );
     const sends = new Set<Promise<unknown>>();
     this.#services = {
-      database,
+      storage,
+      store,
       permissions: catalog,
       gatewayAuthenticator: new GatewayAuthenticator(gateways, config.gatewayAuth),
       origins: new Origins(config.origins, config.allowMissingOrigin),
       limits,
       rateLimits,
-      connectLimits: new ConnectLimits(database, limits, rateLimits),
+      connectLimits: new ConnectLimits(store.limits, limits, rateLimits),
       messageLimits: new MessageLimits(limits),
       messagesInFlight: new MessagesInFlight(config.limits),
       tokens,
-      endedSessions: new EndedSessions(database, config.endedSessions, onError),
-      userPermissions,
-      permissionRows: new PermissionRows(database, catalog),
-      grants: new Grants(database),
-      audit: new Audit(database),
-      declaredRules: new DeclaredRules(database),
+      endedSessions: new EndedSessions(store.sessions, config.endedSessions, onError),
+      audit: new Audit(store.audit),
       decisionLog,
       revocations,
-      changeLog,
       changedSubjects: new ChangedSubjects(),
       gateways,
-      connections,
-      userConnections,
-      connectionProbes: new ConnectionProbes(this.#api, userConnections, connections),
-      connectionOpener: new ConnectionOpener(database, userPermissions, tokens, changeLog),
-      orphanedConnections: new OrphanedConnections({ connections, delivery, sends, onError }),
-      unfinishedCloses: new UnfinishedCloses({ connections, delivery, onError }),
-      activity: new Activity(database, onError),
-      memberships: new Memberships(database),
+      connectionProbes: new ConnectionProbes(this.#api, store.connections),
+      orphanedConnections: new OrphanedConnections({
+        connections: store.connections,
+        delivery,
+        sends,
+        onError,
+      }),
+      unfinishedCloses: new UnfinishedCloses({ connections: store.connections, delivery, onError }),
+      activity: new Activity(store, onError),
       joinTurns: pLimit(JOINS_AT_ONCE),
       delivery,
       sendOrder: new SendOrder(),
@@ -209,15 +196,14 @@ export class Sallyport {
     this.healthPath = config.healthPath;
     this.#worker = new RevocationWorker(this.#services);
     this.#poller = new RevocationPoller(this.#services, this.#worker);
-    this.#healthCheck = new HealthCheck(database);
+    this.#healthCheck = new HealthCheck(storage);
     this.#pendingDisconnects = new PendingDisconnects(this.#services);
     this.#cleanup = new BackgroundCleanup(this.#services);
     this.permissions = catalog;
     this.access = new Access(this.#services, this.#worker);
     this.users = config.users;
-    const { audit } = this.#services;
     const definitions = definedGateways(config.gateways, views);
-    this.provisioning = { definitions, gateways, database, audit, changeLog };
+    this.provisioning = { definitions, gateways, store };
   }
 
   /** Paths of the mounted views. */
@@ -382,7 +368,7 @@ export class Sallyport {
    */
   async closeAllConnectionRows(gateway: Gateway): Promise<number> {
     return this.#withStorageErrors(() =>
-      this.#services.connections.closeAllOf(gateway.id, "gateway restarted"),
+      this.#services.store.connections.closeAllOf(gateway.id, "gateway restarted"),
     );
   }
 
@@ -446,7 +432,7 @@ export class Sallyport {
   }
 
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.database, work);
+    return withStorageErrors(this.#services.storage, work);
   }
 
   get #runningTasks(): RunningTasks {
@@ -504,7 +490,7 @@ export class Sallyport {
       status: envelope.status ?? status,
       // Before all checks have passed, the name can be any text of the client.
       handler: context.authorizationMs === undefined ? undefined : context.handler,
-      gateMs: context.authorizationMs,
+      authorizationMs: context.authorizationMs,
       connectionId: context.connectionId,
       requestId: context.requestId,
     }));
@@ -603,7 +589,7 @@ export class Sallyport {
    * Converts an error to a response. A denial is stored before the client receives its reference.
    */
   async #denialResponse(error: unknown, context: DecisionContext): Promise<DenialResponse> {
-    const failure = toRequestError(this.#services.database.failure(error));
+    const failure = toRequestError(this.#services.storage.failure(error));
     if (failure instanceof RequestError) {
       const reference = this.#services.recordDecision(denied(context, failure, newReference()));
       await this.#services.decisionLog.flush();

@@ -14,26 +14,17 @@ import type { Origins } from "./auth/origins.ts";
 import type { RateLimits } from "./auth/rate-limits.ts";
 import type { Tokens } from "./auth/tokens.ts";
 import type { Activity } from "./connections/activity.ts";
-import type { Connections } from "./connections/connections.ts";
-import type { Memberships } from "./connections/memberships.ts";
-import type { ConnectionOpener } from "./connections/open.ts";
-import type { UserConnections } from "./connections/user-connections.ts";
 import type { Delivery } from "./delivery/delivery.ts";
 import type { ErrorReporter } from "./error-reporter.ts";
 import type { ConnectionProbes } from "./events/connection-probes.ts";
 import type { OrphanedConnections } from "./events/orphaned-connections.ts";
-import type { DeclaredRules } from "./permissions/declared-rules.ts";
 import type { PermissionCatalog } from "./permissions/define.ts";
-import type { UserPermissions } from "./permissions/effective.ts";
-import type { Grants } from "./permissions/grants.ts";
-import type { PermissionRows } from "./permissions/sync.ts";
-import type { ChangeLog } from "./revocation/change-log.ts";
 import type { ChangedSubjects } from "./revocation/changed-subjects.ts";
 import type { RevocationQueue } from "./revocation/queue.ts";
 import type { UnfinishedCloses } from "./revocation/unfinished-closes.ts";
 import type { SendCapacity } from "./sending/send-capacity.ts";
 import type { SendOrder } from "./sending/send-order.ts";
-import type { Database } from "./storage/database.ts";
+import type { Storage, Store } from "./storage/store.ts";
 import type { Channels } from "./views/channels.ts";
 import type { MountedView } from "./views/mount.ts";
 
@@ -58,7 +49,8 @@ export type Authenticate = (request: Request) => AuthenticatedUser | null | Prom
 
 /** The objects that event handlers and operations share. `sallyport.ts` creates them. */
 export interface Services {
-  readonly database: Database;
+  readonly storage: Storage;
+  readonly store: Store;
   readonly gatewayAuthenticator: GatewayAuthenticator;
   readonly origins: Origins;
   readonly limits: LimitSettings;
@@ -69,24 +61,15 @@ export interface Services {
   readonly tokens: Tokens;
   readonly endedSessions: EndedSessions;
   readonly permissions: PermissionCatalog;
-  readonly permissionRows: PermissionRows;
-  readonly userPermissions: UserPermissions;
-  readonly grants: Grants;
   readonly audit: Audit;
-  readonly declaredRules: DeclaredRules;
   readonly decisionLog: DecisionLog;
   readonly revocations: RevocationQueue;
-  readonly changeLog: ChangeLog;
   readonly changedSubjects: ChangedSubjects;
   readonly gateways: Gateways;
-  readonly connections: Connections;
-  readonly connectionOpener: ConnectionOpener;
-  readonly userConnections: UserConnections;
   readonly connectionProbes: ConnectionProbes;
   readonly orphanedConnections: OrphanedConnections;
   readonly unfinishedCloses: UnfinishedCloses;
   readonly activity: Activity;
-  readonly memberships: Memberships;
   /** Limits the number of join transactions that run at the same time. */
   readonly joinTurns: LimitFunction;
   readonly delivery: Delivery;

@@ -76,9 +76,9 @@ class OpenTelemetry implements Telemetry {
     };
     return this.#span(`sallyport ${kind}`, attributes, async (span) => {
       const answer = await work();
-      const { status, handler, gateMs, connectionId, requestId } = endOf(answer);
+      const { status, handler, authorizationMs, connectionId, requestId } = endOf(answer);
       const handled = handler === undefined ? attributes : { ...attributes, "sallyport.handler": handler };
-      if (gateMs !== undefined) this.#authorization.record(gateMs / 1000, handled);
+      if (authorizationMs !== undefined) this.#authorization.record(authorizationMs / 1000, handled);
       const answered = { ...handled, "sallyport.status": status };
       this.#duration.record((performance.now() - startedAt) / 1000, answered);
       this.#events.add(1, answered);

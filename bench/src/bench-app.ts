@@ -1,7 +1,6 @@
 import { sql } from "kysely";
 import {
   createSallyport,
-  type Database,
   defineChannel,
   definePermissions,
   handler,
@@ -9,6 +8,7 @@ import {
   type SallyportOptions,
   WebSocketView,
 } from "sallyport";
+import type { Database } from "sallyport/storage/sqlite";
 
 /** What the measured app's gateway proves itself by. */
 export const SECRET = "s".repeat(64);

@@ -1,27 +1,22 @@
-import { defineChannel, definePermissions, handler, WebSocketView } from "../../build/index.js";
 import { createDecisionContext } from "../../build/audit/decision.js";
 import { GatewayAuthenticator } from "../../build/auth/gateway-auth.js";
 import { hashSecret } from "../../build/auth/gateways.js";
+import { limitsSchema } from "../../build/auth/limit-options.js";
 import { LimitSettings } from "../../build/auth/limit-settings.js";
 import { MessageLimits } from "../../build/auth/message-limits.js";
 import { MessagesInFlight } from "../../build/auth/messages-in-flight.js";
-import { limitsSchema } from "../../build/auth/rate-limits.js";
 import { Activity } from "../../build/connections/activity.js";
 import { type MessageState, message } from "../../build/events/message.js";
 import { succeeded } from "../../build/http/response.js";
+import { defineChannel, definePermissions, handler, WebSocketView } from "../../build/index.js";
 import { parseOptions } from "../../build/options.js";
 import { PermissionCatalog } from "../../build/permissions/define.js";
-import {
-  compileRule,
-  evaluateRule,
-  PageEvaluator,
-  type Rule,
-  type Subject,
-} from "../../build/permissions/rules.js";
+import { compileRule, evaluateRule, PageEvaluator, type Rule } from "../../build/permissions/rules.js";
 import { decodeGatewayCall, type MessageCall } from "../../build/protocol/gateway-call.js";
 import type { HttpCall } from "../../build/protocol/http-call.js";
 import { ChangedSubjects } from "../../build/revocation/changed-subjects.js";
 import type { Services } from "../../build/services.js";
+import type { Subject } from "../../build/storage/stores/users.js";
 import { Channels } from "../../build/views/channels.js";
 import { mountViews } from "../../build/views/mount.js";
 import { type Figure, figure, timed } from "./figures.js";

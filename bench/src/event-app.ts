@@ -1,5 +1,6 @@
-import type { Database, SallyportOptions } from "sallyport";
+import type { SallyportOptions } from "sallyport";
 import { postgres } from "sallyport/storage/postgres";
+import type { Database } from "sallyport/storage/sqlite";
 import { sqlite } from "sallyport/storage/sqlite";
 
 /** Limits that are counted and never reached; a token alone says who connects, so that no login of an app is measured. */

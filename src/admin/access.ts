@@ -2,10 +2,11 @@ import type { Decision } from "../audit/decision.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import type { Permission } from "../permissions/define.ts";
-import type { ChangeOptions, GrantOptions, PermissionHolder } from "../permissions/grants.ts";
+import type { ChangeOptions, GrantOptions } from "../permissions/grants.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
+import type { PermissionHolder } from "../storage/stores/users.ts";
 import { AccessAudit } from "./audit.ts";
 import { type AccessChange, type ChangeResult, changeAccess, splitUntil } from "./change.ts";
 import { type AccessQuestion, type Explanation, explain } from "./explain.ts";
@@ -158,6 +159,6 @@ export class Access {
 
   /** Converts errors of the database driver to a `StorageError`, which states what to do. */
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.database, work);
+    return withStorageErrors(this.#services.storage, work);
   }
 }

@@ -1,8 +1,9 @@
-import type { AuditEntry, AuditFilter } from "../audit/audit-log.ts";
+import type { AuditFilter } from "../audit/audit-log.ts";
 import type { Decision } from "../audit/decision.ts";
 import type { DecisionFilter } from "../audit/decision-log.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
+import type { AuditEntry } from "../storage/stores/audit.ts";
 
 /** `access.audit`: reads the audit log and the decision log. */
 export class AccessAudit {
@@ -14,11 +15,11 @@ export class AccessAudit {
 
   /** Returns entries of the audit log, newest first. */
   list(filter?: AuditFilter): Promise<readonly AuditEntry[]> {
-    return withStorageErrors(this.#services.database, () => this.#services.audit.list(filter));
+    return withStorageErrors(this.#services.storage, () => this.#services.audit.list(filter));
   }
 
   /** Returns stored decisions, newest first. */
   decisions(filter?: DecisionFilter): Promise<readonly Decision[]> {
-    return withStorageErrors(this.#services.database, () => this.#services.decisionLog.list(filter));
+    return withStorageErrors(this.#services.storage, () => this.#services.decisionLog.list(filter));
   }
 }

@@ -1,8 +1,4 @@
-import type { RateLimits } from "../auth/rate-limits.ts";
-import type { Tokens } from "../auth/tokens.ts";
-import type { Connections } from "../connections/connections.ts";
-import type { ChangeLog } from "../revocation/change-log.ts";
-import type { Database } from "../storage/database.ts";
+import type { Store } from "../storage/store.ts";
 import { KEEP_CONNECTION_HOURS } from "./cleanup.ts";
 
 /** Interval of the cleanup in a process that serves events, in milliseconds. */
@@ -35,11 +31,7 @@ const HOUR_MS = 3_600_000;
 
 /** The dependencies of {@link BackgroundCleanup}. */
 export interface CleanedTables {
-  readonly database: Database;
-  readonly connections: Pick<Connections, "removeOlder">;
-  readonly tokens: Pick<Tokens, "removeExpired">;
-  readonly rateLimits: Pick<RateLimits, "removeEndedAfter">;
-  readonly changeLog: Pick<ChangeLog, "removeOld">;
+  readonly store: Pick<Store, "connections" | "tokens" | "limits" | "changes" | "now">;
   readonly onError: (error: unknown, where: string) => void;
 }
 
@@ -118,21 +110,20 @@ export class BackgroundCleanup {
   }
 
   async #run(): Promise<void> {
-    const { database, connections, tokens, rateLimits, changeLog } = this.#tables;
-    const { rows } = await database.sql<{ now: number }>`select ${database.now} as now`.execute(database.db);
-    this.#clock.read(Number(rows[0]?.now), performance.now());
+    const { store } = this.#tables;
+    this.#clock.read(await store.now(), performance.now());
     await this.#inBatches(async (limit) => {
-      const { last } = await rateLimits.removeEndedAfter(this.#after, limit);
+      const { last } = await store.limits.removeEndedAfter(this.#after, limit);
       this.#after = last ?? "";
       return last !== undefined;
     });
-    await this.#inBatches(async (limit) => (await tokens.removeExpired(limit)) > 0);
-    await this.#inBatches(async (limit) => (await changeLog.removeOld(limit)) > 0);
+    await this.#inBatches(async (limit) => (await store.tokens.removeExpired(limit)) > 0);
+    await this.#inBatches(async (limit) => (await store.changes.removeOld(limit)) > 0);
     // A clock that stepped forward makes every connection look old, and removed rows cannot be
     // restored.
     if (!this.#clock.isSteady) return;
     const keepMs = KEEP_CONNECTION_HOURS * HOUR_MS;
-    await this.#inBatches(async (limit) => (await connections.removeOlder(keepMs, limit)) > 0);
+    await this.#inBatches(async (limit) => (await store.connections.removeOlder(keepMs, limit)) > 0);
   }
 
   /**

@@ -1,6 +1,4 @@
-import type { Kysely } from "kysely";
 import * as v from "valibot";
-import type { AuditSubject } from "../audit/audit-log.ts";
 import { sessionFingerprint } from "../audit/decision.ts";
 import { hashSessionId } from "../auth/ended-sessions.ts";
 import { ConfigurationError } from "../errors.ts";
@@ -16,15 +14,14 @@ import {
   type GrantOptions,
   groupNameOf,
   holderOf,
-  type PermissionHolder,
+  isName,
 } from "../permissions/grants.ts";
-import { MAX_SUBJECTS } from "../revocation/change-log.ts";
-import { type ChangedSubject, EVERYONE } from "../revocation/changed-subjects.ts";
-import type { RevocationTarget } from "../revocation/queue.ts";
+import { checkPrunable, stalePermissions } from "../permissions/stored-permissions.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
 import type { Services } from "../services.ts";
-import type { Tables } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
+import { canRemoveAccess, type StoredChange } from "../storage/stores/changes.ts";
+import type { PermissionHolder } from "../storage/stores/users.ts";
 
 /**
  * A change of users, groups, grants or sessions.
@@ -69,16 +66,6 @@ export interface ChangeResult {
   readonly number: number | undefined;
   /** Names of the permissions that were pruned. */
   readonly pruned: readonly string[];
-}
-
-/** A change that was written to the tables. Open connections have not been checked yet. */
-export interface Written extends ChangeResult {
-  /** The connections that it can affect. */
-  readonly affected: RevocationTarget | undefined;
-  /** The subjects of the change in the change log, which other processes read. */
-  readonly subjects: readonly ChangedSubject[];
-  /** Id of its revocation record, which can list the affected users. */
-  readonly revocationId: string | undefined;
 }
 
 /** A field that is checked by the code that uses it. */
@@ -145,12 +132,14 @@ function checkChange(change: AccessChange): void {
 export async function changeAccess(
   services: Services,
   worker: RevocationWorker,
-  change: AccessChange,
+  given: AccessChange,
   options: ChangeOptions = {},
 ): Promise<ChangeResult> {
-  const { changed, number, pruned, affected, subjects, revocationId } = await services.database.transaction(
-    (db) => writeChange(services, db, change, options),
-  );
+  const change = await storedChange(services, given, options);
+  const { by, reason } = options;
+  const origin = { by, reason, claimedBy: services.revocations.claimant.id };
+  const applied = await services.store.changes.apply(change, origin);
+  const { changed, number, pruned, affected, subjects, revocationId } = applied;
   if (canRemoveAccess(change)) {
     // Also if nothing changed: another process can have made the same change a moment ago, and the
     // caller relies on the same guarantee.
@@ -162,286 +151,128 @@ export async function changeAccess(
       change: `The change "${change.kind}" (number ${number} in the audit log)`,
       next: "A serving process will check the open connections. Do not repeat the change.",
     };
-    await afterCommit(services.database, committed, () => worker.enforceOne(revocationId));
+    await afterCommit(services.storage, committed, () => worker.enforceOne(revocationId));
   }
   return { changed, number, pruned };
 }
 
 /** Returns the user that a change is about, or `undefined` if it is not about one user. */
-function userOf(change: AccessChange): string | undefined {
+function userOf(change: StoredChange): string | undefined {
   if ("user" in change) return change.user;
   return "holder" in change && typeof change.holder === "string" ? change.holder : undefined;
 }
 
 /**
- * Writes a change with its audit entry, change log entry and revocation record, in the transaction
- * of the caller.
+ * Validates a change and its options, and returns the change as it is stored.
  *
- * @param isTentative whether the transaction will be rolled back. Then the change has no number and
- *   no audit entry, because the counter would make all other changes wait
+ * @throws ConfigurationError if the change is invalid
  */
-export async function writeChange(
+export async function storedChange(
   services: Services,
-  db: Kysely<Tables>,
-  change: AccessChange,
+  given: AccessChange,
   options: ChangeOptions,
-  { isTentative = false }: { readonly isTentative?: boolean } = {},
-): Promise<Written> {
-  checkChange(change);
+): Promise<StoredChange> {
+  checkChange(given);
   checkChangeOptions(options);
-  let reserved: Promise<number> | undefined;
-  // A change without an effect does not use up a number.
-  const nextNumber = () => {
-    reserved ??= isTentative ? Promise.resolve(0) : services.changeLog.number(db);
-    return reserved;
-  };
-  const edit = await editTables(services, db, change, options, nextNumber);
-  const { pruned = [], affected } = edit;
-  if (!edit.changed) {
-    const subjects = await subjectsOf(services, db, affected, undefined);
-    return {
-      changed: false,
-      number: undefined,
-      pruned,
-      affected: undefined,
-      subjects,
-      revocationId: undefined,
-    };
+  // The caller may change its object before the change is stored.
+  const change = { ...given };
+  switch (change.kind) {
+    case "grant":
+      services.permissions.parse(change.permission);
+      return { ...change, holder: holderOf(change.holder), until: instantOf(change.until) };
+    case "revoke": {
+      const holder = holderOf(change.holder);
+      checkRevokedPermission(change.permission);
+      return { ...change, holder };
+    }
+    case "add-to-group": {
+      const group = groupNameOf(change.group);
+      checkUserId(change.user);
+      return { ...change, group, until: instantOf(change.until) };
+    }
+    case "remove-from-group": {
+      const group = groupNameOf(change.group);
+      checkUserId(change.user);
+      return { ...change, group };
+    }
+    case "create-group":
+    case "delete-group":
+      return { ...change, group: groupNameOf(change.group) };
+    case "set-active":
+    case "set-superuser":
+    case "delete-user":
+      checkUserId(change.user);
+      return { ...change };
+    case "prune-permissions":
+      return { ...change, permissions: await prunedPermissions(services, change.permissions) };
+    case "end-session":
+      return storedSessionEnd(change.session);
+    case "recheck":
+      return storedRecheck(services, change);
   }
-  const { by, reason } = options;
-  const number = await nextNumber();
-  if (!isTentative)
-    await services.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
-  const revocationId =
-    edit.recorded ??
-    (affected && canRemoveAccess(change)
-      ? await services.revocations.record(db, affected, number)
-      : undefined);
-  const subjects = await subjectsOf(services, db, affected, revocationId);
-  if (!isTentative)
-    await services.changeLog.record(db, [{ number, subjects, removes: canRemoveAccess(change) }]);
-  return { changed: true, number, pruned, affected, subjects, revocationId };
 }
 
-/** Returns the subjects of a change for the change log. */
-async function subjectsOf(
-  services: Services,
-  db: Kysely<Tables>,
-  affected: RevocationTarget | undefined,
-  revocationId: string | undefined,
-): Promise<readonly ChangedSubject[]> {
-  if (affected === undefined) return [];
-  switch (affected.scope) {
-    case "users": {
-      if (revocationId === undefined) return EVERYONE;
-      const users = await services.revocations.listed(db, revocationId, MAX_SUBJECTS + 1);
-      return users.length > MAX_SUBJECTS ? EVERYONE : users.map((user) => ({ scope: "user", subject: user }));
-    }
-    case "everyone":
-      return EVERYONE;
-    case "deleted-user":
-      return [{ scope: "user", subject: affected.subject }];
-    case "session":
-      return [{ scope: "session", subject: affected.subject }];
-    default:
-      return [{ scope: affected.scope, subject: affected.subject }];
-  }
+/** Returns the stored form of the end of a session. The session id is not stored. */
+function storedSessionEnd(session: unknown): StoredChange {
+  checkSessionId(session);
+  const sessionHash = hashSessionId(session);
+  return { kind: "end-session", sessionHash, fingerprint: sessionFingerprint(sessionHash) };
+}
+
+/** @throws ConfigurationError if a value cannot be the name of a permission */
+function checkRevokedPermission(permission: unknown): void {
+  if (isName(permission, 255)) return;
+  throw new ConfigurationError(
+    `revoke(): the permission must be a string of 1 to 255 characters, but received ${formatValue(permission)}. ` +
+      "Pass a permission of definePermissions().",
+  );
 }
 
 /**
- * Returns whether a change can remove access. Otherwise, no connection is checked and no hook
- * called.
+ * Returns the names of the permissions to prune. By default, these are the stale ones.
+ *
+ * @throws ConfigurationError for a permission that the code declares
  */
-function canRemoveAccess(change: AccessChange): boolean {
-  switch (change.kind) {
-    case "grant":
-    case "add-to-group":
-    case "create-group":
-      return false;
-    case "set-active":
-      return !change.active;
-    case "set-superuser":
-      return !change.superuser;
-    default:
-      return true;
-  }
+async function prunedPermissions(
+  { store, permissions: catalog }: Services,
+  given: readonly string[] | undefined,
+): Promise<readonly string[]> {
+  const names =
+    given === undefined ? stalePermissions(catalog, await store.changes.permissions()) : [...given];
+  checkPrunable(catalog, names);
+  return names;
 }
 
-/** The effect of a change on the tables, and its consequences. */
-interface Edit {
-  readonly changed: boolean;
-  readonly audit?: Omit<AuditSubject, "action">;
-  readonly affected?: RevocationTarget;
-  /** Id of the revocation record, if it was written before the edit deleted the affected users. */
-  readonly recorded?: string;
-  readonly pruned?: readonly string[];
-}
-
-async function editTables(
+function storedRecheck(
   services: Services,
-  db: Kysely<Tables>,
-  change: AccessChange,
-  options: ChangeOptions,
-  nextNumber: () => Promise<number>,
-): Promise<Edit> {
-  const { grants } = services;
-  switch (change.kind) {
-    case "grant": {
-      const { permission, until } = change;
-      await services.permissionRows.require(db, permission);
-      const holder = holderOf(change.holder);
-      const created = typeof holder === "string" ? {} : await ensureGroup(services, db, holder.group);
-      const changed = await grants.grant(db, holder, permission, { ...options, until });
-      const details = { ...untilDetails(until), ...created };
-      return { changed, audit: { ...holderFields(holder), permission, details }, affected: targetOf(holder) };
-    }
-    case "revoke": {
-      const { permission } = change;
-      const holder = holderOf(change.holder);
-      const changed = await grants.revoke(db, holder, permission);
-      return { changed, audit: { ...holderFields(holder), permission }, affected: targetOf(holder) };
-    }
-    case "add-to-group": {
-      const { user, until } = change;
-      const group = groupNameOf(change.group);
-      const created = await ensureGroup(services, db, group);
-      const changed = await grants.addToGroup(db, user, group, { ...options, until });
-      return {
-        changed,
-        audit: { user, group, details: { ...untilDetails(until), ...created } },
-        affected: targetOf(user),
-      };
-    }
-    case "remove-from-group": {
-      const { user } = change;
-      const group = groupNameOf(change.group);
-      const changed = await grants.removeFromGroup(db, user, group);
-      return { changed, audit: { user, group }, affected: targetOf(user) };
-    }
-    case "create-group": {
-      const group = groupNameOf(change.group);
-      const changed = await grants.createGroup(db, group);
-      return { changed, audit: { group } };
-    }
-    case "delete-group":
-      return deleteGroup(services, db, groupNameOf(change.group), nextNumber);
-    case "set-active": {
-      const { user, active } = change;
-      const changed = await grants.setFlag(db, user, "is_active", active);
-      return { changed, audit: { user, details: { active } }, affected: targetOf(user) };
-    }
-    case "set-superuser": {
-      const { user, superuser } = change;
-      const changed = await grants.setFlag(db, user, "is_superuser", superuser);
-      return { changed, audit: { user, details: { superuser } }, affected: targetOf(user) };
-    }
-    case "delete-user": {
-      const { user } = change;
-      const known = await grants.deleteUser(db, user);
-      await services.tokens.delete(db, { user });
-      const closed = await services.connections.closeForSessionOrUser(db, { user }, "user deleted");
-      const affected = { scope: "deleted-user", subject: user } as const;
-      return { changed: known || closed > 0, audit: { user }, affected };
-    }
-    case "prune-permissions":
-      return prunePermissions(services, db, change.permissions, nextNumber);
-    case "end-session": {
-      const { session } = change;
-      checkSessionId(session);
-      const hash = hashSessionId(session);
-      await services.endedSessions.add(db, hash);
-      await services.tokens.end(db, hash);
-      await services.connections.closeForSessionOrUser(db, { session: hash }, "session ended");
-      const affected = { scope: "session", subject: hash } as const;
-      return { changed: true, audit: { details: { session: sessionFingerprint(hash) } }, affected };
-    }
-    case "recheck": {
-      if ("user" in change === "channel" in change) {
-        throw new ConfigurationError(
-          `recheck received ${formatValue(change)}. Pass either { user } or { channel }.`,
-        );
-      }
-      if ("user" in change) {
-        checkUserId(change.user);
-        return { changed: true, audit: { user: change.user }, affected: targetOf(change.user) };
-      }
-      const { channel } = change;
-      if (typeof channel !== "string" || !services.channels.match(channel)) {
-        throw new ConfigurationError(
-          `No channel definition matches ${formatValue(channel)}. Pass the name of a channel of the app.`,
-          {
-            code: "SALLYPORT_UNKNOWN_NAME",
-          },
-        );
-      }
-      return {
-        changed: true,
-        audit: { details: { channel } },
-        affected: { scope: "channel", subject: channel },
-      };
-    }
-  }
-}
-
-/** Deletes a group. Its members are listed first, because the deletion removes them. */
-async function deleteGroup(
-  services: Services,
-  db: Kysely<Tables>,
-  group: string,
-  nextNumber: () => Promise<number>,
-): Promise<Edit> {
-  if (!(await services.grants.hasGroup(db, group))) return { changed: false };
-  const members = db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", group);
-  const affected: RevocationTarget = { scope: "users", users: members };
-  const recorded = await services.revocations.record(db, affected, await nextNumber());
-  await services.grants.deleteGroup(db, group);
-  return { changed: true, audit: { group }, affected, recorded };
-}
-
-/** Prunes permissions. Their holders are listed first, because the grants are deleted. */
-async function prunePermissions(
-  services: Services,
-  db: Kysely<Tables>,
-  permissions: readonly string[] | undefined,
-  nextNumber: () => Promise<number>,
-): Promise<Edit> {
-  const names = permissions ?? (await services.permissionRows.stale(db));
-  if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
+  change: Extract<AccessChange, { readonly kind: "recheck" }>,
+): StoredChange {
+  const { kind } = change;
+  if ("user" in change === "channel" in change) {
     throw new ConfigurationError(
-      "permissions must be a list of names. Pass a list, or omit it to prune all stale permissions.",
+      `recheck received ${formatValue(change)}. Pass either { user } or { channel }.`,
     );
   }
-  if (names.length === 0) return { changed: false };
-  services.permissionRows.checkPrunable(names);
-  const known = new Set((await services.permissionRows.list(db)).map(({ name }) => name));
-  if (!names.some((name) => known.has(name))) return { changed: false };
-  const affected: RevocationTarget = {
-    scope: "users",
-    users: services.userPermissions.everHolding(db, names),
-  };
-  const recorded = await services.revocations.record(db, affected, await nextNumber());
-  const pruned = await services.permissionRows.prune(db, names);
-  return { changed: true, audit: { details: { permissions: pruned } }, affected, recorded, pruned };
+  if ("user" in change) {
+    const { user } = change;
+    checkUserId(user);
+    return { kind, user };
+  }
+  const { channel } = change;
+  if (typeof channel !== "string" || !services.channels.match(channel)) {
+    throw new ConfigurationError(
+      `No channel definition matches ${formatValue(channel)}. Pass the name of a channel of the app.`,
+      {
+        code: "SALLYPORT_UNKNOWN_NAME",
+      },
+    );
+  }
+  return { kind, channel };
 }
 
-/** Returns the connections that a change of a holder can affect. */
-function targetOf(holder: PermissionHolder): RevocationTarget {
-  return typeof holder === "string"
-    ? { scope: "user", subject: holder }
-    : { scope: "group", subject: holder.group };
-}
-
-function holderFields(holder: PermissionHolder) {
-  return typeof holder === "string" ? { user: holder } : { group: holder.group };
-}
-
-/** Creates a group if it does not exist, for the audit entry of the change that needs it. */
-async function ensureGroup(services: Services, db: Kysely<Tables>, group: string) {
-  return (await services.grants.createGroup(db, group)) ? { madeGroup: true } : {};
-}
-
-function untilDetails(until: number | Date | undefined) {
-  return until === undefined ? {} : { until: Number(until) };
+/** Returns the end of a grant in epoch milliseconds, or null if it does not end. */
+function instantOf(until: number | Date | undefined): number | null {
+  return until === undefined ? null : Number(until);
 }
 
 /** Makes a change. See `Access.change()`. */

@@ -65,17 +65,17 @@ export async function cleanup(services: Services, options: CleanupOptions): Prom
     options,
   );
   // Not counted: serving processes remove these rows after a few minutes.
-  await inBatches((limit) => services.changeLog.removeOld(limit));
+  await inBatches((limit) => services.store.changes.removeOld(limit));
   return {
-    connections: await inBatches((limit) => services.connections.removeOlder(hours * HOUR_MS, limit)),
-    tokens: await inBatches((limit) => services.tokens.removeExpired(limit)),
+    connections: await inBatches((limit) => services.store.connections.removeOlder(hours * HOUR_MS, limit)),
+    tokens: await inBatches((limit) => services.store.tokens.removeExpired(limit)),
     endedSessions: await inBatches((limit) => services.endedSessions.removeOld(limit)),
-    counters: await inBatches((limit) => services.rateLimits.removeEnded(limit)),
+    counters: await inBatches((limit) => services.store.limits.removeEnded(limit)),
     decisions: await inBatches((limit) => services.decisionLog.removeOld(limit)),
     audit:
       days === undefined
         ? 0
-        : await inBatches((limit) => services.audit.removeOlder(days * 24 * HOUR_MS, limit)),
+        : await inBatches((limit) => services.store.audit.removeOlder(days * 24 * HOUR_MS, limit)),
   };
 }
 

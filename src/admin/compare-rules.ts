@@ -1,10 +1,9 @@
-import type { Kysely } from "kysely";
 import { ConfigurationError } from "../errors.ts";
-import type { DeclaredRule } from "../permissions/declared-rules.ts";
-import { evaluateRules, type Rule, type Subject } from "../permissions/rules.ts";
+import { type DeclaredRule, parseStoredRules } from "../permissions/declared-rules.ts";
+import { evaluateRules, type Rule } from "../permissions/rules.ts";
 import { isWider } from "../permissions/widening.ts";
 import type { Services } from "../services.ts";
-import type { Tables } from "../storage/database.ts";
+import type { Subject } from "../storage/stores/users.ts";
 
 /** The difference between a declared rule and the stored one. */
 export interface RuleChange {
@@ -52,7 +51,7 @@ export function declaredRules(services: Services): readonly DeclaredRule[] {
  * @throws ConfigurationError if no `migrate` has stored rules yet
  */
 export async function compareRules(services: Services): Promise<readonly RuleChange[]> {
-  const stored = await services.declaredRules.list();
+  const stored = parseStoredRules(await services.store.changes.rules());
   if (stored.length === 0) {
     throw new ConfigurationError(
       "The rules cannot be compared, because no migrate has stored the rules of the running version yet. " +
@@ -66,7 +65,7 @@ export async function compareRules(services: Services): Promise<readonly RuleCha
   const gains = changes.map((): string[] => []);
   const loses = changes.map((): string[] => []);
   if (changes.length > 0) {
-    for await (const page of services.userPermissions.pages(services.database.db, { kind: "all" })) {
+    for await (const page of services.store.users.pages({ kind: "all" })) {
       for (const subject of page) {
         changes.forEach((change, index) => {
           const had = passes(storedViewRule(change), change.before, subject);
@@ -84,18 +83,6 @@ export async function compareRules(services: Services): Promise<readonly RuleCha
   }));
 }
 
-/**
- * Stores the rules of this code as the running ones.
- *
- * @returns the rules that differ from the stored ones
- */
-export async function recordRules(services: Services, db: Kysely<Tables>): Promise<readonly RuleChange[]> {
-  const stored = await services.declaredRules.list(db);
-  const changes = stored.length === 0 ? [] : changedRules(services, stored);
-  await services.declaredRules.record(db, declaredRules(services));
-  return changes;
-}
-
 /** Returns whether a subject meets a rule. For a handler, the rule of its view applies too. */
 function passes(view: Rule | undefined, rule: Rule | undefined, subject: Subject): boolean {
   return rule !== undefined && evaluateRules(view ? [view, rule] : [rule], subject).allowed;
@@ -105,7 +92,8 @@ function viewPathOf({ kind, name }: Pick<RuleChange, "kind" | "name">): string |
   return kind === "handler" ? name.slice(0, name.indexOf(" ")) : undefined;
 }
 
-function changedRules(services: Services, stored: readonly DeclaredRule[]): readonly RuleChange[] {
+/** Returns the declared rules that differ from the stored ones. */
+export function changedRules(services: Services, stored: readonly DeclaredRule[]): readonly RuleChange[] {
   const key = ({ kind, name }: DeclaredRule) => `${kind} ${name}`;
   const declared = declaredRules(services);
   const now = new Map(declared.map((rule) => [key(rule), rule]));

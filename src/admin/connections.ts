@@ -1,7 +1,7 @@
 import * as v from "valibot";
-import type { ConnectionFilter } from "../connections/connections.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import type { Services } from "../services.ts";
+import type { ConnectionFilter } from "../storage/stores/connections.ts";
 
 /** An open connection, as `listConnections()` returns it. */
 export interface ConnectionInfo {
@@ -50,7 +50,7 @@ export async function listConnections(
   query: ConnectionQuery,
 ): Promise<readonly ConnectionInfo[]> {
   const { limit, ...filter } = parseOptions("listConnections()", CONNECTION_QUERY, query);
-  const rows = await services.connections.list(filter, limit);
+  const rows = await services.store.connections.list(filter, limit);
   return Promise.all(
     rows.map(async (row) => ({
       connection: row.id,

@@ -10,10 +10,10 @@ import { ConfigurationError } from "../errors.ts";
 import { optionsOf, parseOptions } from "../options.ts";
 import type { Permission } from "../permissions/define.ts";
 import { checkUserId } from "../permissions/grants.ts";
-import { ANONYMOUS, evaluateRule, evaluateRules, type Rule, type Subject } from "../permissions/rules.ts";
+import { ANONYMOUS, evaluateRule, evaluateRules, type Rule } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { Services } from "../services.ts";
-import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
+import type { EffectiveGrant, Subject } from "../storage/stores/users.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import type { MountedHandler, MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
@@ -136,10 +136,7 @@ export async function listHolders(
 ): Promise<readonly UserWithPermission[]> {
   services.permissions.parse(permission);
   const holders: UserWithPermission[] = [];
-  for await (const page of services.userPermissions.pages(services.database.db, {
-    kind: "holders",
-    permission,
-  })) {
+  for await (const page of services.store.users.pages({ kind: "holders", permission })) {
     for (const { userId, isSuperuser, grants = [] } of page) {
       if (userId === null) continue;
       const matching = grants.filter((grant) => grant.permission === permission);
@@ -187,12 +184,10 @@ export async function getUserAccess(services: Services, user: string | null): Pr
 async function subjectOf(services: Services, user: string | null): Promise<Subject> {
   if (user === null) return ANONYMOUS;
   checkUserId(user);
-  const [found] = await services.userPermissions.subjects(
-    services.database.db,
-    { kind: "user", userId: user },
-    "",
-  );
-  return found ?? { userId: user, isActive: true, isSuperuser: false, permissions: [], grants: [] };
+  for await (const [found] of services.store.users.pages({ kind: "user", userId: user })) {
+    if (found) return found;
+  }
+  return { userId: user, isActive: true, isSuperuser: false, permissions: [], grants: [] };
 }
 
 function addRuleStep(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {

@@ -1,7 +1,7 @@
-import type { GroupDetails } from "../permissions/effective.ts";
 import type { ChangeOptions } from "../permissions/grants.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
+import type { GroupDetails } from "../storage/stores/users.ts";
 import type { ChangeFunction } from "./change.ts";
 
 /** `access.groups`: lists, creates and deletes groups. */
@@ -16,7 +16,8 @@ export class AccessGroups {
 
   /** Returns every group with its current permissions. */
   list(): Promise<readonly GroupDetails[]> {
-    return withStorageErrors(this.#services.database, () => this.#services.userPermissions.groups());
+    const { storage, store } = this.#services;
+    return withStorageErrors(storage, () => store.users.groups());
   }
 
   /** Creates an empty group. @returns `false` if a group of that name already existed */

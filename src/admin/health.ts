@@ -1,4 +1,4 @@
-import type { Database } from "../storage/database.ts";
+import type { Storage } from "../storage/store.ts";
 import { waitAtMost } from "../with-timeout.ts";
 
 /** The result of a health check. */
@@ -18,13 +18,13 @@ const SHARED_MS = 1000;
 
 /** Checks whether a process can serve, which includes that its database accepts writes. */
 export class HealthCheck {
-  readonly #database: Database;
+  readonly #storage: Storage;
   #recent: Promise<Health> | undefined;
   /** `performance.now()` when the most recent shared check started. */
   #startedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(database: Database) {
-    this.#database = database;
+  constructor(storage: Storage) {
+    this.#storage = storage;
   }
 
   /**
@@ -44,17 +44,17 @@ export class HealthCheck {
   async check(): Promise<Health> {
     const startedAt = performance.now();
     let why: string | undefined = `The database did not answer within ${DEADLINE_MS} ms.`;
-    const checked = this.#database.checkWritable().then(
+    const checked = this.#storage.checkWritable().then(
       () => {
         why = undefined;
       },
       (error: unknown) => {
-        const failure = this.#database.failure(error);
+        const failure = this.#storage.failure(error);
         why = failure instanceof Error ? failure.message : String(failure);
       },
     );
     await waitAtMost(DEADLINE_MS, checked);
-    const { unreachable } = this.#database;
+    const { unreachable } = this.#storage;
     if (why !== undefined && unreachable !== undefined)
       why = `${why} The last attempt to connect failed: ${unreachable}`;
     const databaseMs = Math.round(performance.now() - startedAt);

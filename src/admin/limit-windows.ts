@@ -1,6 +1,6 @@
 import * as v from "valibot";
+import { addressBlock } from "../auth/address-block.ts";
 import { type CountedLimit, isOfAddress, parseLimitKey } from "../auth/limit-keys.ts";
-import { addressBlock } from "../auth/rate-limits.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
@@ -111,16 +111,11 @@ export async function clearLimitWindows(
   }
   if (user !== undefined) checkUserId(user);
   const block = address === undefined ? undefined : addressBlockOf("clearLimits()", address);
-  const cleared = await services.database.transaction(async (db) => {
-    const count = await services.rateLimits.clear(db, { user, address: block });
-    await services.audit.record(db, await services.changeLog.append(db), {
-      action: "clear-limits",
-      ...{ by: options.by, reason: options.reason, user },
-      details: { cleared: count, ...(block === undefined ? {} : { address: block }) },
-    });
-    return count;
-  });
-  return cleared;
+  return services.rateLimits.clear({ user, address: block }, (cleared) => ({
+    action: "clear-limits",
+    ...{ by: options.by, reason: options.reason, user },
+    details: { cleared, ...(block === undefined ? {} : { address: block }) },
+  }));
 }
 
 function maxOf(services: Services, limit: CountedLimit, view: string | null): number | false {

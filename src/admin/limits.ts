@@ -19,7 +19,7 @@ export class AccessLimits {
 
   /** Returns the open windows of the rate limits in the database, highest counts first. */
   list(filter?: LimitFilter): Promise<readonly LimitWindow[]> {
-    return withStorageErrors(this.#services.database, () => listLimitWindows(this.#services, filter));
+    return withStorageErrors(this.#services.storage, () => listLimitWindows(this.#services, filter));
   }
 
   /**
@@ -30,8 +30,6 @@ export class AccessLimits {
    * @returns the number of windows that were cleared
    */
   clear(which: LimitsToClear, options?: ChangeOptions): Promise<number> {
-    return withStorageErrors(this.#services.database, () =>
-      clearLimitWindows(this.#services, which, options),
-    );
+    return withStorageErrors(this.#services.storage, () => clearLimitWindows(this.#services, which, options));
   }
 }

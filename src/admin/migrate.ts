@@ -1,11 +1,10 @@
-import type { Kysely } from "kysely";
+import { parseStoredRules, storedRules } from "../permissions/declared-rules.ts";
 import { type ChangeOptions, checkChangeOptions } from "../permissions/grants.ts";
-import { EVERYONE } from "../revocation/changed-subjects.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
 import type { Services } from "../services.ts";
-import type { Tables } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
-import { type RuleChange, recordRules } from "./compare-rules.ts";
+import { EVERYONE, type RuleConsequences } from "../storage/stores/changes.ts";
+import { changedRules, declaredRules, type RuleChange } from "./compare-rules.ts";
 
 /** The result of a migration. */
 export interface MigrationResult {
@@ -32,38 +31,41 @@ export async function migrate(
   options: ChangeOptions = {},
 ): Promise<MigrationResult> {
   checkChangeOptions(options);
-  const migrations = await services.database.migrate();
-  const synced = await services.database.transaction(async (db) => {
-    const changes = await recordRules(services, db);
-    if (changes.length > 0) await recordChange(services, db, changes, options);
-    const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
-    return { rules, ...(await services.permissionRows.sync(db)) };
-  });
+  const migrations = await services.storage.migrate();
+  const { permissions, revocations, store } = services;
+  let changes: readonly RuleChange[] = [];
+  const synced = await store.changes.declare(
+    { permissions: permissions.list(), rules: storedRules(declaredRules(services)) },
+    (stored) => {
+      changes = stored.length === 0 ? [] : changedRules(services, parseStoredRules(stored));
+      return changes.length === 0 ? undefined : consequencesOf(changes, options);
+    },
+    { claimedBy: revocations.claimant.id },
+  );
   const committed = {
     change: "The migration",
     next: "A serving process will check the open connections. Do not repeat the migration.",
   };
-  await afterCommit(services.database, committed, () => worker.enforce());
-  return { migrations, ...synced };
+  await afterCommit(services.storage, committed, () => worker.enforce());
+  return { migrations, rules: changes.map(summaryOf), ...synced };
 }
 
-/** Records the changed rules. A channel pattern selects no connections, so it affects everyone. */
-async function recordChange(
-  services: Services,
-  db: Kysely<Tables>,
+/**
+ * Returns the consequences of changed rules. A channel pattern selects no connections, so it
+ * affects everyone.
+ */
+function consequencesOf(
   changes: readonly RuleChange[],
   { by = "migrate", reason }: ChangeOptions,
-): Promise<void> {
-  const { revocations, audit, changeLog } = services;
-  const changesChannels = changes.some(({ kind }) => kind === "channel");
+): RuleConsequences {
   const views = changes.filter(({ kind, change }) => kind === "view" && change === "changed");
-  const subjects = views.map(({ name }) => ({ scope: "view", subject: name }) as const);
-  const number = await changeLog.append(db, changesChannels ? EVERYONE : subjects);
-  const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
-  await audit.record(db, number, { action: "rules-changed", by, reason, details: { rules } });
-  if (changesChannels) {
-    await revocations.record(db, { scope: "everyone" }, number);
-    return;
-  }
-  for (const view of subjects) await revocations.record(db, view, number);
+  const changesChannels = changes.some(({ kind }) => kind === "channel");
+  return {
+    audit: { action: "rules-changed", by, reason, details: { rules: changes.map(summaryOf) } },
+    subjects: changesChannels ? EVERYONE : views.map(({ name }) => ({ scope: "view", subject: name })),
+  };
+}
+
+function summaryOf({ kind, name, change, widens }: RuleChange): MigrationResult["rules"][number] {
+  return { kind, name, change, widens };
 }

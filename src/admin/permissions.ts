@@ -1,6 +1,6 @@
 import type { Permission } from "../permissions/define.ts";
 import type { ChangeOptions } from "../permissions/grants.ts";
-import type { PermissionInfo } from "../permissions/sync.ts";
+import { listPermissions, type PermissionInfo } from "../permissions/stored-permissions.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { ChangeFunction } from "./change.ts";
@@ -22,7 +22,10 @@ export class AccessPermissions {
    * declared is stale.
    */
   list(): Promise<readonly PermissionInfo[]> {
-    return this.#withStorageErrors(() => this.#services.permissionRows.list(this.#services.database.db));
+    const { permissions, store } = this.#services;
+    return this.#withStorageErrors(async () =>
+      listPermissions(permissions, await store.changes.permissions()),
+    );
   }
 
   /** Returns the active users who have a permission now, each with its grants. */
@@ -57,6 +60,6 @@ export class AccessPermissions {
 
   /** Converts errors of the database driver to a `StorageError`, which states what to do. */
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.database, work);
+    return withStorageErrors(this.#services.storage, work);
   }
 }

@@ -1,14 +1,11 @@
-import type { Kysely } from "kysely";
-import { type ConnectionWithChannels, PAGE_SIZE } from "../connections/connections.ts";
-import { USER_PAGE, type UserSelector } from "../permissions/effective.ts";
 import type { ChangeOptions } from "../permissions/grants.ts";
-import type { Subject } from "../permissions/rules.ts";
-import type { RevocationTarget } from "../revocation/queue.ts";
 import { HOOK_DEADLINE_MS, recheckChannel, recheckView } from "../revocation/recheck.ts";
-import { closesEveryConnection, selectorOf } from "../revocation/worker.ts";
+import { closesEveryConnection } from "../revocation/worker.ts";
 import type { Services } from "../services.ts";
-import { type Tables, yieldToEventLoop } from "../storage/database.ts";
-import { type AccessChange, type Written, writeChange } from "./change.ts";
+import type { ConnectionWithChannels } from "../storage/stores/connections.ts";
+import type { RevocationTarget } from "../storage/stores/revocations.ts";
+import type { Subject } from "../storage/stores/users.ts";
+import { type AccessChange, storedChange } from "./change.ts";
 
 /** The effects that a change would have now. */
 export interface AccessPreview {
@@ -64,80 +61,14 @@ export async function previewChange(
   change: AccessChange,
   options: ChangeOptions = {},
 ): Promise<AccessPreview> {
-  const { written, before, after, connections } = await services.database.rollbackTransaction((db) =>
-    writeTentatively(services, db, change, options),
-  );
+  const stored = await storedChange(services, change, options);
+  const { applied, before, after, connections } = await services.store.changes.preview(stored);
   return {
-    changed: written.changed,
-    pruned: written.pruned,
+    changed: applied.changed,
+    pruned: applied.pruned,
     users: effects(services, before, after),
-    ...(await connectionEffects(services, written.affected, connections)),
+    ...(await connectionEffects(services, applied.affected, connections)),
   };
-}
-
-async function writeTentatively(
-  services: Services,
-  db: Kysely<Tables>,
-  change: AccessChange,
-  options: ChangeOptions,
-) {
-  await services.database.sql`savepoint before_change`.execute(db);
-  const written = await writeChange(services, db, change, options, { isTentative: true });
-  const users = usersOf(written);
-  const after = users ? await allSubjects(services, db, users) : [];
-  const connections = written.affected ? await allConnections(services, db, written) : [];
-  // Deleting a group deletes its members, so the affected users are read from the revocation
-  // record.
-  const listed =
-    written.revocationId === undefined ? [] : await services.revocations.listed(db, written.revocationId);
-  await services.database.sql`rollback to savepoint before_change`.execute(db);
-  const before: Subject[] = [];
-  if (users?.kind === "listed") {
-    for (let from = 0; from < listed.length; from += USER_PAGE) {
-      const ids = listed.slice(from, from + USER_PAGE);
-      before.push(...(await services.userPermissions.subjects(db, { kind: "these", ids }, "")));
-      await yieldToEventLoop();
-    }
-  } else if (users) before.push(...(await allSubjects(services, db, users)));
-  return { written, before, after, connections };
-}
-
-function usersOf({ affected, revocationId }: Written): UserSelector | undefined {
-  switch (affected?.scope) {
-    case "user":
-    case "deleted-user":
-      return { kind: "user", userId: affected.subject };
-    case "group":
-      return { kind: "group", group: affected.subject };
-    case "users":
-      return revocationId === undefined ? undefined : { kind: "listed", revocationId };
-    default:
-      return undefined;
-  }
-}
-
-async function allSubjects(services: Services, db: Kysely<Tables>, users: UserSelector): Promise<Subject[]> {
-  const all: Subject[] = [];
-  for await (const page of services.userPermissions.pages(db, users)) all.push(...page);
-  return all;
-}
-
-async function allConnections(
-  services: Services,
-  db: Kysely<Tables>,
-  { affected, revocationId }: Written,
-): Promise<ConnectionWithChannels[]> {
-  if (!affected || revocationId === undefined) return [];
-  const subject = "subject" in affected ? affected.subject : "";
-  const selector = selectorOf({ id: revocationId, scope: affected.scope, subject });
-  const all: ConnectionWithChannels[] = [];
-  for (let after = ""; ; ) {
-    const page = await services.connections.page(selector, after, { db });
-    all.push(...page);
-    await yieldToEventLoop();
-    after = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return all;
-  }
 }
 
 function effects(services: Services, before: readonly Subject[], after: readonly Subject[]): UserEffect[] {

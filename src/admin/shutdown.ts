@@ -76,7 +76,7 @@ export async function close({
   cleanup,
   pendingDisconnects,
 }: RunningTasks): Promise<void> {
-  const { delivery, sends, decisionLog, activity, database } = services;
+  const { delivery, sends, decisionLog, activity, storage } = services;
   const deadline = performance.now() + CLOSE_TIMEOUT_MS;
   const bounded = (work: Promise<unknown>) =>
     waitAtMost(Math.max(0, Math.min(STEP_TIMEOUT_MS, deadline - performance.now())), work);
@@ -95,5 +95,5 @@ export async function close({
   await bounded(idle());
   services.errors.flush();
   // close() of the database has a time limit itself.
-  await database.close();
+  await storage.close();
 }

@@ -5,11 +5,11 @@ import { ConfigurationError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
 import type { AnyPermissionSet, Permission } from "../permissions/define.ts";
-import type { UserDetails, UserFilter, UserSummary } from "../permissions/effective.ts";
 import { type ChangeOptions, checkUserId, type GrantOptions } from "../permissions/grants.ts";
-import { evaluateRule, type Subject } from "../permissions/rules.ts";
+import { evaluateRule } from "../permissions/rules.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
+import type { Subject, UserDetails, UserFilter, UserSummary } from "../storage/stores/users.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import { permissionArray, userOf } from "../views/user.ts";
 import { type ChangeFunction, splitUntil } from "./change.ts";
@@ -40,13 +40,13 @@ export class AccessUsers {
   async list(filter: UserListFilter = {}): Promise<readonly UserSummary[]> {
     const { limit, ...rest } = parseOptions("access.users.list()", USER_FILTER, filter);
     if (rest.permission !== undefined) this.#services.permissions.parse(rest.permission);
-    return this.#withStorageErrors(() => this.#services.userPermissions.users(rest, limit));
+    return this.#withStorageErrors(() => this.#services.store.users.list(rest, limit));
   }
 
   /** Returns the state, groups and grants of a user, or `undefined` if the user does not exist. */
   async get(user: string): Promise<UserDetails | undefined> {
     checkUserId(user);
-    return this.#withStorageErrors(() => this.#services.userPermissions.get(user));
+    return this.#withStorageErrors(() => this.#services.store.users.get(user));
   }
 
   /**
@@ -194,17 +194,12 @@ export class AccessUsers {
       USERS_WITH_PERMISSION,
       options,
     );
-    const { userPermissions, database } = this.#services;
-    if (object === undefined)
-      return this.#withStorageErrors(() => userPermissions.holders(permission, filter));
+    const { users } = this.#services.store;
+    if (object === undefined) return this.#withStorageErrors(() => users.holders(permission, filter));
     const channel = this.#channel(object.channel);
     return this.#withStorageErrors(async () => {
       const allowed: string[] = [];
-      for await (const page of userPermissions.pages(database.db, {
-        kind: "holders",
-        permission,
-        ...filter,
-      })) {
+      for await (const page of users.pages({ kind: "holders", permission, ...filter })) {
         allowed.push(...(await this.#allowedIn(page, channel)));
       }
       return allowed;
@@ -222,14 +217,12 @@ export class AccessUsers {
 
   /** Converts errors of the database driver to a `StorageError`, which states what to do. */
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.database, work);
+    return withStorageErrors(this.#services.storage, work);
   }
 
   #subject(user: string): Promise<Subject> {
     checkUserId(user);
-    return this.#withStorageErrors(() =>
-      this.#services.userPermissions.subject(this.#services.database.db, user),
-    );
+    return this.#withStorageErrors(() => this.#services.store.users.subject(user));
   }
 
   #checkedList(permissions: Iterable<Permission>): readonly Permission[] {

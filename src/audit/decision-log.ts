@@ -1,4 +1,3 @@
-import type { Kysely } from "kysely";
 import * as v from "valibot";
 import {
   choiceOption,
@@ -10,7 +9,8 @@ import {
   searchedText,
   wholeNumberOption,
 } from "../options.ts";
-import { type Database, type Tables, yieldToEventLoop } from "../storage/database.ts";
+import type { DecisionRow, DecisionStore, StoredDecision } from "../storage/stores/decisions.ts";
+import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import type { Decision } from "./decision.ts";
 import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 
@@ -69,12 +69,8 @@ const DECISION_FILTER = optionsOf<DecisionFilter>()({
 
 /** The maximum number of rows that one statement of a sweep removes. */
 const ROWS_PER_SWEEP = 1000;
-/** Rows per INSERT. A row has 12 values, and a statement accepts at most 32 766 values. */
-const ROWS_PER_INSERT = 500;
 /** The maximum number of statements per sweep. The next sweep removes the remaining rows. */
 const MAX_BATCHES = 500;
-/** Name of the lock under which surplus rows are counted and removed. */
-const SWEEP_LOCK = "decisions sweep";
 /** The minimum time between two sweeps, in milliseconds. */
 const SWEEP_MS = 60_000;
 const DAY_MS = 24 * 60 * 60_000;
@@ -87,12 +83,10 @@ export interface DecisionListener {
 
 /** The minimum time between two reports of counted denials, in milliseconds. */
 const COUNT_MS = 1000;
-/** The number of users that are compared when the table has too many rows. */
-const COMPARED_USERS = 200;
 
 /** Stores decisions in a bounded table. Decisions that arrive together are written together. */
 export class DecisionLog {
-  readonly #database: Database;
+  readonly #store: DecisionStore;
   readonly #sampleAllowed: number;
   readonly #keepMs: number;
   readonly #maxRows: number;
@@ -104,12 +98,12 @@ export class DecisionLog {
   #countedAt = 0;
 
   constructor(
-    database: Database,
+    store: DecisionStore,
     options: v.InferOutput<typeof decisionLogSchema>,
     listener: DecisionListener,
   ) {
     const { sampleAllowed, keepDays, maxRows } = options;
-    this.#database = database;
+    this.#store = store;
     this.#sampleAllowed = sampleAllowed;
     this.#keepMs = keepDays * DAY_MS;
     this.#maxRows = maxRows;
@@ -190,11 +184,7 @@ export class DecisionLog {
   async find(reference: string): Promise<Decision | undefined> {
     await this.flushWithCounts();
     const { stored, isCounted } = storedReference(reference);
-    const row = await this.#database.db
-      .selectFrom("sallyport_decisions")
-      .select(["details", "repeats"])
-      .where("reference", "=", stored)
-      .executeTakeFirst();
+    const row = await this.#store.find(stored);
     if (!row) return undefined;
     return isCounted ? { ...fromRow(row), isCounted } : fromRow(row);
   }
@@ -205,48 +195,21 @@ export class DecisionLog {
    * @throws ConfigurationError with the name of the filter, its value and what to change
    */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
-    const { user, verdict, reason, since, after, limit } = parseOptions(
-      "decisions()",
-      DECISION_FILTER,
-      filter,
-    );
+    const query = parseOptions("decisions()", DECISION_FILTER, filter);
     await this.flushWithCounts();
-    let query = this.#database.db
-      .selectFrom("sallyport_decisions")
-      .select(["details", "repeats"])
-      .orderBy("at", "desc")
-      .orderBy("reference")
-      .limit(limit);
-    if (user !== undefined) query = query.where("user_id", "=", user);
-    if (verdict !== undefined) query = query.where("verdict", "=", verdict);
-    if (reason !== undefined) query = query.where("reason", "=", reason);
-    if (since !== undefined) query = query.where("at", ">=", since);
-    if (after !== undefined) {
-      query = query.where(({ and, eb, or }) =>
-        or([eb("at", "<", after.at), and([eb("at", "=", after.at), eb("reference", ">", after.reference)])]),
-      );
-    }
-    return (await query.execute()).map(fromRow);
+    return (await this.#store.list(query)).map(fromRow);
   }
 
   async #write(counted: readonly Repeats[]): Promise<void> {
     const decisions = this.#pending.splice(0);
     if (decisions.length + counted.length === 0) return;
     try {
-      await this.#database.sharedTransaction(async (db) => {
-        for (let from = 0; from < decisions.length; from += ROWS_PER_INSERT) {
-          const rows = decisions.slice(from, from + ROWS_PER_INSERT).map(toRow);
-          await db.insertInto("sallyport_decisions").values(rows).execute();
-        }
-        for (const { storedAs, repeats } of counted) {
-          if (storedAs === undefined) continue;
-          await db
-            .updateTable("sallyport_decisions")
-            .set(({ eb }) => ({ repeats: eb("repeats", "+", repeats) }))
-            .where("reference", "=", storedAs)
-            .execute();
-        }
-      });
+      await this.#store.add(
+        decisions.map(toStored),
+        counted.flatMap(({ storedAs, repeats }) =>
+          storedAs === undefined ? [] : [{ reference: storedAs, repeats }],
+        ),
+      );
     } catch (error) {
       this.#listener.onError(error, `storing ${decisions.length} decisions`);
     }
@@ -258,95 +221,12 @@ export class DecisionLog {
    * @returns how many were removed, at most `limit`
    */
   async removeOld(limit: number): Promise<number> {
-    return (await this.#removeExpired(limit)) || (await this.#removeSurplus(limit));
-  }
-
-  async #removeExpired(limit: number): Promise<number> {
-    const until = Date.now() - this.#keepMs;
-    const expired = this.#database.db.selectFrom("sallyport_decisions").select("reference");
-    const oldest = expired.where("at", "<=", until).orderBy("at").limit(limit);
-    // A read takes no lock, and usually there is nothing to remove.
-    if (!(await oldest.limit(1).executeTakeFirst())) return 0;
-    const { numDeletedRows } = await this.#database.execute((db) =>
-      db.deleteFrom("sallyport_decisions").where("reference", "in", oldest).executeTakeFirst(),
-    );
-    return Number(numDeletedRows);
-  }
-
-  /**
-   * Removes the oldest rows of the users with the most rows. Users with few rows keep them. Clients
-   * without a user count as one user.
-   */
-  async #removeSurplus(limit: number): Promise<number> {
-    const rows = await this.#database.db
-      .selectFrom("sallyport_decisions")
-      .select(({ fn }) => fn.countAll<number>().as("count"))
-      .executeTakeFirst();
-    if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
-    // Other processes can do the same, so the rows are counted and removed under one lock.
-    return this.#database.sharedTransaction((db) => this.#removeOldestOfMost(db, limit), {
-      lock: SWEEP_LOCK,
-      isSlow: true,
-    });
-  }
-
-  async #removeOldestOfMost(db: Kysely<Tables>, limit: number): Promise<number> {
-    const users = await db
-      .selectFrom("sallyport_decisions")
-      .select(({ fn }) => [
-        "user_id",
-        fn.countAll<number>().as("count"),
-        this.#database.sql<number>`sum(count(*)) over ()`.as("total"),
-      ])
-      .groupBy("user_id")
-      .orderBy("count", "desc")
-      .limit(COMPARED_USERS)
-      .execute();
-    const surplus = Number(users[0]?.total ?? 0) - this.#maxRows;
-    if (surplus <= 0) return 0;
-    const counts = users.map(({ count }) => Number(count));
-    // Other users have at most as many rows as the last user here. The next batch compares them.
-    const least = users.length < COMPARED_USERS ? 0 : Math.min(counts.at(-1) ?? 0, (counts[0] ?? 1) - 1);
-    const share = Math.max(fairShare(counts, surplus), least);
-    let removed = 0;
-    // Counting reads the whole table, so one count is used for many users.
-    for (const { user_id, count } of users) {
-      const rows = Math.min(Number(count) - share, surplus - removed, limit - removed);
-      if (rows <= 0) break;
-      const oldest = db
-        .selectFrom("sallyport_decisions")
-        .select("reference")
-        .where("user_id", user_id === null ? "is" : "=", user_id)
-        .orderBy("at")
-        .orderBy("reference", "desc")
-        .limit(rows);
-      const { numDeletedRows } = await db
-        .deleteFrom("sallyport_decisions")
-        .where("reference", "in", oldest)
-        .executeTakeFirst();
-      removed += Number(numDeletedRows);
-    }
-    return removed;
+    const expired = await this.#store.removeUntil(Date.now() - this.#keepMs, limit);
+    return expired || (await this.#store.removeSurplus(this.#maxRows, limit));
   }
 }
 
-/**
- * Returns how many rows each user can keep. The users with more rows lose `surplus` rows in total.
- *
- * @param counts the number of rows of each user, largest first
- */
-export function fairShare(counts: readonly number[], surplus: number): number {
-  let [sum, users] = [0, 0];
-  for (const [index, count] of counts.entries()) {
-    sum += count;
-    users = index + 1;
-    // The users so far can lose the surplus and still have as many rows as the next user.
-    if (sum - users * (counts[users] ?? 0) >= surplus) break;
-  }
-  return Math.max(0, Math.floor((sum - surplus) / users));
-}
-
-function toRow(decision: Decision) {
+function toStored(decision: Decision): StoredDecision {
   const { reference, at, event, verdict, reason, userId, connectionKey, view, handler, channel } = decision;
   return {
     reference,
@@ -354,16 +234,15 @@ function toRow(decision: Decision) {
     event,
     verdict,
     reason: reason ?? null,
-    user_id: userId ?? null,
-    connection_key: connectionKey ?? null,
+    userId: userId ?? null,
+    connectionKey: connectionKey ?? null,
     view: view ?? null,
     handler: handler ?? null,
     channel: channel ?? null,
-    repeats: 0,
     details: JSON.stringify(decision),
   };
 }
 
-function fromRow(row: { readonly details: string; readonly repeats: number }): Decision {
+function fromRow(row: DecisionRow): Decision {
   return { ...(JSON.parse(row.details) as Decision), repeats: row.repeats };
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Reason, RequestError } from "../errors.ts";
-import { evaluateRule, type Rule, type RuleResult, type Subject } from "../permissions/rules.ts";
+import { evaluateRule, type Rule, type RuleResult } from "../permissions/rules.ts";
 import { printable } from "../printable.ts";
-import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
+import type { EffectiveGrant, Subject } from "../storage/stores/users.ts";
 
 /**
  * The kind of event: a request, a check of an open connection (`eviction`), or a recipient of a
@@ -95,7 +95,7 @@ export type DecisionStep =
     };
 
 /** A decision with its reasons. Only the reference is sent to the client. */
-export interface Decision extends Readonly<Omit<DecisionContext, "steps" | "startedAt" | "gateMs">> {
+export interface Decision extends Readonly<Omit<DecisionContext, "steps" | "startedAt" | "authorizationMs">> {
   /** The {@link sessionFingerprint} of the session. */
   readonly sessionId?: string;
   /** Identifies this decision. A denied client receives it. */

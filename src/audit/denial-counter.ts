@@ -1,4 +1,4 @@
-import { addressBlock } from "../auth/rate-limits.ts";
+import { addressBlock } from "../auth/address-block.ts";
 import type { Decision } from "./decision.ts";
 
 /**

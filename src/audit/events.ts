@@ -22,7 +22,7 @@ export interface EventOutcome {
    * Time from the arrival of the event until all checks had passed, in milliseconds. Undefined if a
    * check failed.
    */
-  readonly gateMs?: number | undefined;
+  readonly authorizationMs?: number | undefined;
 }
 
 /**

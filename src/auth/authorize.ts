@@ -1,6 +1,7 @@
 import { type DecisionContext, recordStep } from "../audit/decision.ts";
 import { ForbiddenError, type RequestError } from "../errors.ts";
-import { evaluateRule, type Rule, type RuleResult, type Subject } from "../permissions/rules.ts";
+import { evaluateRule, type Rule, type RuleResult } from "../permissions/rules.ts";
+import type { Subject } from "../storage/stores/users.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import type { User } from "../views/context.ts";
 

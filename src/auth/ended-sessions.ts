@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
-import type { Kysely, SelectQueryBuilder } from "kysely";
 import * as v from "valibot";
 import { ConfigurationError, type RequestError, UnauthorizedError } from "../errors.ts";
 import { numberOption, optionsOf, wholeNumberOption } from "../options.ts";
-import type { Database, Tables } from "../storage/database.ts";
+import type { EndedSessionCheck, EndedSessionStore } from "../storage/stores/sessions.ts";
 
 /** How long ended sessions are remembered. */
 export interface EndedSessionsOptions {
@@ -44,7 +43,7 @@ export function hashSessionId(sessionId: string): string {
  * The sessions that were ended with `access.endSession()`. `authenticate` may still accept them.
  */
 export class EndedSessions {
-  readonly #database: Database;
+  readonly #store: EndedSessionStore;
   readonly #keepMs: number;
   readonly #maxRows: number;
   readonly #onError: (error: unknown, where: string) => void;
@@ -54,51 +53,35 @@ export class EndedSessions {
   #isUserIdReported = false;
 
   constructor(
-    database: Database,
+    store: EndedSessionStore,
     options: v.InferOutput<typeof endedSessionsSchema>,
     onError: (error: unknown, where: string) => void,
   ) {
-    this.#database = database;
+    this.#store = store;
     this.#keepMs = options.keepDays * DAY_MS;
     this.#maxRows = options.maxRows;
     this.#onError = onError;
   }
 
-  /** Stores an ended session, in the transaction that ends it. */
-  async add(db: Kysely<Tables>, sessionHash: string): Promise<void> {
-    const { now } = this.#database;
-    await db
-      .insertInto("sallyport_ended_sessions")
-      .values({ session_hash: sessionHash, ended_at: now })
-      .onConflict((conflict) => conflict.column("session_hash").doUpdateSet({ ended_at: now }))
-      .execute();
-  }
-
   /**
-   * Checks that a session was not ended.
+   * Returns the session of a user that must not have ended, or null if nothing must be checked.
    *
    * A session id that equals the user id is not checked. Otherwise, the user could not connect
    * again until the row is removed.
-   *
-   * @throws RequestError with 401 if the session was ended
    */
-  async requireOpen(
-    db: Kysely<Tables>,
-    { userId, sessionId: sessionHash }: { readonly userId: string; readonly sessionId: string | null },
-  ): Promise<void> {
-    if (sessionHash === null) return;
-    if (sessionHash === hashSessionId(userId)) {
+  checkOf({
+    userId,
+    sessionId: hash,
+  }: {
+    readonly userId: string;
+    readonly sessionId: string | null;
+  }): EndedSessionCheck | null {
+    if (hash === null) return null;
+    if (hash === hashSessionId(userId)) {
       this.#reportUserId();
-      return;
+      return null;
     }
-    const { now } = this.#database;
-    const row = await db
-      .selectFrom("sallyport_ended_sessions")
-      .select("ended_at")
-      .where("session_hash", "=", sessionHash)
-      .where(({ eb }) => eb("ended_at", ">", eb(now, "-", this.#keepMs)))
-      .executeTakeFirst();
-    if (row) throw sessionEnded();
+    return { hash, keepMs: this.#keepMs };
   }
 
   /**
@@ -121,47 +104,11 @@ export class EndedSessions {
    * @returns how many were removed, at most `limit`
    */
   async removeOld(limit: number): Promise<number> {
-    return (await this.#removeExpired(limit)) || (await this.#removeSurplus(limit));
-  }
-
-  #removeExpired(limit: number): Promise<number> {
-    const { now, db } = this.#database;
-    return this.#remove(
-      db
-        .selectFrom("sallyport_ended_sessions as old")
-        .select("old.session_hash")
-        .where(({ eb }) => eb("old.ended_at", "<=", eb(now, "-", this.#keepMs)))
-        .orderBy("old.ended_at")
-        .limit(limit),
-    );
-  }
-
-  async #removeSurplus(limit: number): Promise<number> {
-    const { db } = this.#database;
-    const rows = await db
-      .selectFrom("sallyport_ended_sessions")
-      .select(({ fn }) => fn.countAll<number>().as("count"))
-      .executeTakeFirst();
-    if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
-    this.#reportSurplus();
-    return this.#remove(
-      db
-        .selectFrom("sallyport_ended_sessions as old")
-        .select("old.session_hash")
-        .orderBy("old.ended_at", "desc")
-        .orderBy("old.session_hash")
-        // Skips the newest rows. A number of rows to remove would be wrong if two processes do
-        // this.
-        .offset(this.#maxRows)
-        .limit(limit),
-    );
-  }
-
-  async #remove(hashes: SelectQueryBuilder<Tables, never, { session_hash: string }>): Promise<number> {
-    const { numDeletedRows } = await this.#database.execute((db) =>
-      db.deleteFrom("sallyport_ended_sessions").where("session_hash", "in", hashes).executeTakeFirst(),
-    );
-    return Number(numDeletedRows);
+    const expired = await this.#store.removeExpired(this.#keepMs, limit);
+    if (expired > 0) return expired;
+    const surplus = await this.#store.removeSurplus(this.#maxRows, limit);
+    if (surplus > 0) this.#reportSurplus();
+    return surplus;
   }
 
   #reportUserId(): void {

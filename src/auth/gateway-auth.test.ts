@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { RequestError } from "../errors.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
 import { GatewayAuthenticator } from "./gateway-auth.ts";
-import { type Gateway, type Gateways, hashSecret } from "./gateways.ts";
+import { type Gateways, hashSecret } from "./gateways.ts";
 
 const SECRETS = { one: "1".repeat(64), two: "2".repeat(64) };
 const gateway = (name: keyof typeof SECRETS, apiId: string | null): Gateway => ({

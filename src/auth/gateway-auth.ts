@@ -1,7 +1,8 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import { ForbiddenError, malformedRequest, type RequestError } from "../errors.ts";
 import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
-import { type Gateway, type Gateways, isSecret } from "./gateways.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
+import { type Gateways, isSecret } from "./gateways.ts";
 
 /**
  * Authenticates the gateway of each event. This is the first check of every event.

@@ -1,27 +1,11 @@
-import { hash as digest, randomBytes, randomUUID } from "node:crypto";
+import { hash as digest, randomBytes } from "node:crypto";
 import * as v from "valibot";
 import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, choiceOption, optionsOf, parseOptions, textOption } from "../options.ts";
-import type { Database } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
-
-/** A registered gateway: one WebSocket API and stage of API Gateway. */
-export interface Gateway {
-  readonly id: string;
-  readonly name: string;
-  /** The id that AWS gave the API, or null if it is not known. */
-  readonly apiId: string | null;
-  readonly stage: string;
-  /**
-   * URL of the management API, such as `https://abc123.execute-api.eu-west-1.amazonaws.com/prod`.
-   */
-  readonly endpoint: string;
-  /** SHA-256 of the accepted secrets, newest first. There are two during a rotation. */
-  readonly secretHashes: readonly string[];
-  /** How replies are sent: as the route response, or through the management API (`push`). */
-  readonly replies: "route" | "push";
-}
+import type { Storage } from "../storage/store.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
 
 /** The options of `registerGateway()`. */
 export interface GatewayRegistration {
@@ -99,7 +83,7 @@ const MIN_AGE_MS = 1000;
  * The registered gateways. They are cached for up to five seconds, because every event needs them.
  */
 export class Gateways {
-  readonly #database: Database;
+  readonly #storage: Storage;
   #known: readonly Gateway[] = [];
   /** Start of the newest finished read. */
   #readAt: ClockReading | undefined;
@@ -109,8 +93,8 @@ export class Gateways {
   /** The number of the newest read that has finished. */
   #finished = 0;
 
-  constructor(database: Database) {
-    this.#database = database;
+  constructor(storage: Storage) {
+    this.#storage = storage;
   }
 
   /** All gateways if the cache is at most five seconds old, otherwise undefined. */
@@ -160,7 +144,7 @@ export class Gateways {
    */
   async register(given: GatewayRegistration): Promise<Gateway> {
     const registration = parseOptions("registerGateway()", REGISTRATION, given);
-    const { name, apiId, replies } = registration;
+    const { name, apiId = null, replies } = registration;
     if (registration.secret !== undefined && registration.secretHashes !== undefined) {
       throw new ConfigurationError(
         `registerGateway(): gateway "${name}" has both secret and secretHashes. Keep one of them.`,
@@ -168,48 +152,22 @@ export class Gateways {
     }
     const endpoint = normalizeEndpoint(registration.endpoint);
     const stage = registration.stage ?? new URL(endpoint).pathname.split("/").at(-1) ?? "";
-    const now = Date.now();
-    const fields = {
-      api_id: apiId ?? null,
-      stage,
-      endpoint,
-      replies,
-      updated_at: now,
-    };
-    await this.#database.transaction(async (db) => {
-      const others = await db
-        .selectFrom("sallyport_gateways")
-        .select(["id", "name", "secret_hash", "previous_secret_hash"])
-        .execute();
-      const existing = others.find((row) => row.name === name);
-      const hashes = acceptedHashes(registration, existing);
-      const duplicate = others.find(
-        (row) => row !== existing && hashesOf(row).some((hash) => hashes?.includes(hash)),
+    const duplicate = await this.#storage.store.gateways.register(
+      { name, apiId, stage, endpoint, replies },
+      (current) => acceptedHashes(registration, current),
+    );
+    if (duplicate !== undefined) {
+      throw new ConfigurationError(
+        `Gateways "${name}" and "${duplicate}" have the same secret, so a request does not identify its gateway. ` +
+          "Use a different secret for each gateway.",
       );
-      if (duplicate) {
-        throw new ConfigurationError(
-          `Gateways "${name}" and "${duplicate.name}" have the same secret, so a request does not identify its gateway. ` +
-            "Use a different secret for each gateway.",
-        );
-      }
-      const secrets = hashes === undefined ? {} : secretColumns(hashes);
-      if (existing) {
-        await db
-          .updateTable("sallyport_gateways")
-          .set({ ...fields, ...secrets })
-          .where("id", "=", existing.id)
-          .execute();
-      } else {
-        const row = { ...fields, ...secretColumns([]), ...secrets, id: randomUUID(), name, created_at: now };
-        await db.insertInto("sallyport_gateways").values(row).execute();
-      }
-    });
+    }
     // A read in flight may have started before the write, so the row is read again.
     const committed = {
       change: `The registration of gateway "${name}"`,
       next: "Its record could not be read back. Register it again with the same options.",
     };
-    const gateway = await afterCommit(this.#database, committed, () => this.named(name));
+    const gateway = await afterCommit(this.#storage, committed, () => this.named(name));
     if (!gateway) {
       throw new ConfigurationError(
         `Gateway "${name}" was removed while it was registered. Register it again if it is needed.`,
@@ -229,13 +187,7 @@ export class Gateways {
    * @param hashes SHA-256 of at most two secrets, newest first
    */
   async accept(name: string, hashes: readonly string[]): Promise<void> {
-    await this.#database.transaction((db) =>
-      db
-        .updateTable("sallyport_gateways")
-        .set({ ...secretColumns(hashes), updated_at: Date.now() })
-        .where("name", "=", name)
-        .execute(),
-    );
+    await this.#storage.store.gateways.accept(name, hashes);
     await this.#readAfterWrite();
   }
 
@@ -245,11 +197,9 @@ export class Gateways {
    * @returns whether it existed
    */
   async remove(name: string): Promise<boolean> {
-    const result = await this.#database.transaction((db) =>
-      db.deleteFrom("sallyport_gateways").where("name", "=", name).executeTakeFirst(),
-    );
+    const existed = await this.#storage.store.gateways.remove(name);
     await this.#readAfterWrite();
-    return result.numDeletedRows > 0n;
+    return existed;
   }
 
   /** Refreshes the cache after a write. If that fails, the next event reads the gateways. */
@@ -276,22 +226,10 @@ export class Gateways {
   async #readNow(): Promise<readonly Gateway[]> {
     const number = ++this.#started;
     const startedAt = readClocks();
-    const rows = await this.#database.db
-      .selectFrom("sallyport_gateways")
-      .selectAll()
-      .orderBy("name")
-      .execute();
+    const gateways = await this.#storage.store.gateways.list();
     if (number < this.#finished) return this.#known;
     this.#finished = number;
-    this.#known = rows.map((row) => ({
-      id: row.id,
-      name: row.name,
-      apiId: row.api_id,
-      stage: row.stage,
-      endpoint: row.endpoint,
-      secretHashes: hashesOf(row),
-      replies: row.replies,
-    }));
+    this.#known = gateways;
     // The rows can be as old as the start of the read.
     this.#readAt = startedAt;
     return this.#known;
@@ -302,32 +240,20 @@ function byId(gateways: readonly Gateway[]): ReadonlyMap<string, Gateway> {
   return new Map(gateways.map((gateway) => [gateway.id, gateway]));
 }
 
-interface SecretColumns {
-  readonly secret_hash: string | null;
-  readonly previous_secret_hash: string | null;
-}
-
-/** Returns the hashes of the accepted secrets, newest first. */
-function hashesOf({ secret_hash, previous_secret_hash }: SecretColumns): readonly string[] {
-  return [secret_hash, previous_secret_hash].filter((hash) => hash !== null);
-}
-
-function secretColumns([newest = null, previous = null]: readonly (string | null)[]): SecretColumns {
-  return { secret_hash: newest, previous_secret_hash: previous };
-}
-
 /**
  * Returns the secrets that a registration accepts, or undefined if it does not change them.
  * Repeating a rotation changes nothing.
+ *
+ * @param current the accepted secrets of the gateway that is replaced, newest first
  */
 function acceptedHashes(
   { secret, secretHashes, keepPreviousSecret }: GatewayRegistration,
-  row: SecretColumns | undefined,
+  [newest, older]: readonly string[],
 ): readonly string[] | undefined {
   if (secretHashes) return secretHashes;
   if (secret === undefined) return undefined;
   const hash = hashSecret(secret);
-  const previous = row?.secret_hash === hash ? row.previous_secret_hash : row?.secret_hash;
+  const previous = newest === hash ? older : newest;
   return keepPreviousSecret && previous ? [hash, previous] : [hash];
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { parseOptions } from "../options.ts";
 import type { ValidViewLimits } from "../views/limits.ts";
+import { type Limits, limitsSchema } from "./limit-options.ts";
 import { LimitSettings } from "./limit-settings.ts";
-import { type Limits, limitsSchema } from "./rate-limits.ts";
 
 const settings = (app: Partial<Limits>, views: Readonly<Record<string, ValidViewLimits>>) =>
   new LimitSettings(

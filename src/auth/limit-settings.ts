@@ -1,6 +1,6 @@
-import type { ConnectionLimit, ConnectionScope } from "../connections/user-connections.ts";
+import type { ConnectionLimit, ConnectionScope } from "../storage/stores/connections.ts";
 import type { ValidViewLimits } from "../views/limits.ts";
-import type { Limits } from "./rate-limits.ts";
+import type { Limits } from "./limit-options.ts";
 
 /** The value of a limit at a view. */
 export interface LimitSetting {

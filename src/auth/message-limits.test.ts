@@ -2,9 +2,9 @@ import { afterEach, expect, test, vi } from "vitest";
 import type { RequestError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
 import type { ValidViewLimits } from "../views/limits.ts";
+import { type Limits, limitsSchema } from "./limit-options.ts";
 import { LimitSettings } from "./limit-settings.ts";
 import { MessageLimits } from "./message-limits.ts";
-import { type Limits, limitsSchema } from "./rate-limits.ts";
 
 const VIEW = "/ws";
 const limitsOf = (app: Partial<Limits>, views: Readonly<Record<string, ValidViewLimits>> = {}) => {

@@ -1,6 +1,7 @@
+import { WINDOW_MS } from "../storage/stores/limits.ts";
 import type { HandlerLimits } from "../views/limits.ts";
+import { reachedLimit } from "./limit-errors.ts";
 import type { LimitSettings } from "./limit-settings.ts";
-import { reachedLimit, WINDOW_MS } from "./rate-limits.ts";
 
 /** The connection and the user that a message comes from. */
 export interface MessageOrigin {

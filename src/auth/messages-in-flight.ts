@@ -1,5 +1,5 @@
 import { TooManyRequestsError } from "../errors.ts";
-import type { Limits } from "./rate-limits.ts";
+import type { Limits } from "./limit-options.ts";
 
 /** The value of Retry-After, in seconds. The duration of handlers is not known. */
 const RETRY_AFTER_SECONDS = 1;

@@ -1,4 +1,4 @@
-import type { Database } from "../storage/database.ts";
+import type { Store } from "../storage/store.ts";
 
 /** How long activity is collected before it is written, in milliseconds. */
 const COLLECT_MS = 5000;
@@ -18,15 +18,18 @@ const MAX_COLLECTED = 20_000;
  * row of the connection. A process that crashes loses a few seconds of activity.
  */
 export class Activity {
-  readonly #database: Database;
+  readonly #store: Pick<Store, "connections" | "memberships">;
   readonly #onError: (error: unknown, where: string) => void;
   #touched = new Map<string, { count: number; at: number }>();
   #disconnected: string[] = [];
   #writtenAt = performance.now();
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(database: Database, onError: (error: unknown, where: string) => void) {
-    this.#database = database;
+  constructor(
+    store: Pick<Store, "connections" | "memberships">,
+    onError: (error: unknown, where: string) => void,
+  ) {
+    this.#store = store;
     this.#onError = onError;
   }
 
@@ -69,54 +72,20 @@ export class Activity {
     return this.#writing;
   }
 
-  async #write(
-    touched: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
-    disconnected: readonly string[],
-  ): Promise<void> {
+  /** Rows are in the order of ids, so that two processes rarely wait for each other. */
+  async #write(touched: readonly Touched[], disconnected: readonly string[]): Promise<void> {
+    const { connections, memberships } = this.#store;
     for (let from = 0; from < disconnected.length; from += ROWS_PER_STATEMENT) {
-      const ids = disconnected.slice(from, from + ROWS_PER_STATEMENT);
-      await this.#database.execute((db) =>
-        db.deleteFrom("sallyport_memberships").where("connection_key", "in", ids).execute(),
-      );
+      await memberships.leaveAll(disconnected.slice(from, from + ROWS_PER_STATEMENT));
     }
     for (let from = 0; from < touched.length; from += ROWS_PER_STATEMENT) {
-      await this.#writeTouched(touched.slice(from, from + ROWS_PER_STATEMENT));
+      const now = performance.now();
+      const page = touched.slice(from, from + ROWS_PER_STATEMENT);
+      await connections.recordActivity(
+        page.map(([id, { count, at }]) => ({ id, count, ageMs: Math.round(now - at) })),
+      );
     }
   }
-
-  /**
-   * Writes ages instead of times, because times are those of the database clock. Rows are in the
-   * order of ids, so that two processes rarely wait for each other.
-   */
-  async #writeTouched(
-    touched: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
-  ): Promise<void> {
-    const { now, sql } = this.#database;
-    await this.#database.execute((db) => {
-      const rows = touched.map(
-        ([id, { count, at }]) =>
-          sql`(cast(${id} as text), cast(${count} as integer), cast(${Math.round(performance.now() - at)} as bigint))`,
-      );
-      return db
-        .with("gathered(id, messages, age_ms)", () => sql<CollectedRow>`(values ${sql.join(rows)})`)
-        .updateTable("sallyport_connections")
-        .from("gathered")
-        .set(({ eb, ref }) => {
-          const at = eb(now, "-", ref("gathered.age_ms"));
-          const last = ref("sallyport_connections.last_seen_at");
-          return {
-            last_seen_at: eb.case().when(at, ">", last).then(at).else(last).end(),
-            request_count: eb("sallyport_connections.request_count", "+", ref("gathered.messages")),
-          };
-        })
-        .whereRef("sallyport_connections.id", "=", "gathered.id")
-        .execute();
-    });
-  }
 }
 
-interface CollectedRow {
-  id: string;
-  messages: number;
-  age_ms: number;
-}
+type Touched = readonly [id: string, { readonly count: number; readonly at: number }];

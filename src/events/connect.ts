@@ -1,21 +1,19 @@
 import { randomUUID } from "node:crypto";
-import type { Kysely } from "kysely";
 import type { DecisionContext } from "../audit/decision.ts";
+import { addressBlock } from "../auth/address-block.ts";
 import { authenticatedUser } from "../auth/authenticated-user.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
-import type { Gateway } from "../auth/gateways.ts";
-import { addressBlock } from "../auth/rate-limits.ts";
-import { hashToken, type TokenGrant } from "../auth/tokens.ts";
-import { connectionsLock, type NewConnection, type SpentTokenRef } from "../connections/open.ts";
-import type { ConnectionLimit } from "../connections/user-connections.ts";
+import { hashToken, spentTokenError } from "../auth/tokens.ts";
 import { ForbiddenError, malformedRequest, type Reason, RequestError } from "../errors.ts";
-import { ANONYMOUS, type Subject } from "../permissions/rules.ts";
+import { ANONYMOUS } from "../permissions/rules.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
 import type { Services } from "../services.ts";
-import type { Tables } from "../storage/database.ts";
-import { firstExpiry } from "../storage/sql/effective-permissions.ts";
+import type { NewConnection, SpentTokenRef } from "../storage/stores/connections.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
+import type { TokenGrant } from "../storage/stores/tokens.ts";
+import type { EffectivePermissions, Subject } from "../storage/stores/users.ts";
 import { checkChannelName } from "../views/channels.ts";
 import type { MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
@@ -128,7 +126,7 @@ async function authenticateConnect(
 ): Promise<AuthenticatedConnect> {
   const { view, call, channel } = request;
   if (call.token !== undefined) return verifyToken(services, call.token, request, context);
-  const since = hasHooks(services, channel) ? await services.changeLog.last(services.database.db) : 0;
+  const since = hasHooks(services, channel) ? await services.store.changes.last() : 0;
   return { subject: anonymousSubject(view), sessionId: null, since, token: undefined };
 }
 
@@ -243,12 +241,12 @@ function checkRules(
 /**
  * Writes the row of the connection.
  *
- * The code of the app can take long. Therefore, the statement that writes the row reads the
- * permissions again, and they are checked before the commit.
+ * The code of the app can take long. Therefore, the operation that writes the row reads the
+ * permissions again, and checks them.
  *
- * Without `authorize` and `connect()`, the statement only requires that no change was recorded
- * since the permissions were read. `authorize` of the channel is called again if a change that
- * affects the connection was recorded since the last call.
+ * Without `authorize` and `connect()`, it only requires that no change was recorded since the
+ * permissions were read. `authorize` of the channel is called again if a change that affects the
+ * connection was recorded since the last call.
  */
 async function open(
   services: Services,
@@ -259,49 +257,38 @@ async function open(
 ): Promise<void> {
   const { connectionId } = call;
   const { userId } = subject;
-  const connection = {
+  const connection: NewConnection = {
     ...{ id: randomUUID(), gatewayId: gateway.id, connectionId, view: view.path, userId, sessionId, channel },
-    sourceIp: sourceIp ?? null,
-    token,
+    ...{ sourceIp: sourceIp ?? null, token, since: undefined },
+    limit: userId === null ? undefined : services.limits.connectionsAt(view.path),
   };
   const checksChanges = hasHooks(services, channel);
-  const limit = userId === null ? undefined : services.limits.connectionsAt(view.path);
-  const lock = userId === null || limit === undefined ? undefined : connectionsLock(userId);
-  if (token !== undefined && !checksChanges && !view.view.connect) {
-    const validUntil = firstExpiry(subject);
-    if (await services.connectionOpener.openUnchanged({ ...connection, limit, since, validUntil }, lock)) {
-      context.connectionKey = connection.id;
-      return;
-    }
-  }
+  const check = (permissions: EffectivePermissions) =>
+    checkRules(services, context, view, channel, userId === null ? ANONYMOUS : { ...permissions, userId });
+  let checked =
+    token !== undefined && !checksChanges && !view.view.connect
+      ? { since, grants: subject.grants }
+      : undefined;
   let hasProbed = false;
   let last = since;
   for (let attempt = 1; attempt <= ATTEMPTS; ) {
-    const outcome = await services.database.sharedTransaction<Outcome>(
-      async (db) => {
-        const row = { ...connection, limit, since: checksChanges ? last : undefined };
-        const opened = await services.connectionOpener.open(db, row);
-        if (!opened) return whyNotOpened(services, db, row, call);
-        const current = userId === null ? ANONYMOUS : { ...opened, userId };
-        checkRules(services, context, view, channel, current);
-        return { kind: "opened", connectionKey: opened.id };
-      },
-      { lock },
-    );
-    if (outcome.kind === "opened") {
-      context.connectionKey = outcome.connectionKey;
+    const row = { ...connection, since: checksChanges ? last : undefined };
+    const result = await services.store.connections.open(row, check, checked);
+    checked = undefined;
+    if (result.kind === "opened") {
+      context.connectionKey = connection.id;
       return;
     }
-    if (outcome.kind === "full") {
-      if (hasProbed || (await services.connectionProbes.closeGone(outcome.userId, outcome.limit.scope)) === 0)
-        throw tooManyConnections(outcome.userId, outcome.limit);
+    if (result.kind === "full") {
+      if (hasProbed) throw connectionsFull(connection);
+      if ((await closeGone(services, connection)) === 0) throw connectionsFull(connection);
       hasProbed = true;
       continue;
     }
+    if (result.kind !== "changed") throw notOpened(result.kind, connection);
     attempt++;
-    last = outcome.last;
-    const current =
-      userId === null ? ANONYMOUS : await services.userPermissions.subject(services.database.db, userId);
+    last = result.last;
+    const current = userId === null ? ANONYMOUS : await services.store.users.subject(userId);
     if (channel !== undefined)
       await runChannelAuthorize(
         context,
@@ -322,38 +309,24 @@ async function open(
  */
 const ATTEMPTS = 20;
 
-/** The result of an attempt to write the row. */
-type Outcome =
-  | { readonly kind: "opened"; readonly connectionKey: string }
-  /** A change that affects the connection was recorded since `authorize` was called. */
-  | { readonly kind: "changed"; readonly last: number }
-  /** The user has reached the limit of open connections. */
-  | { readonly kind: "full"; readonly userId: string; readonly limit: ConnectionLimit };
+/** Closes rows of the user's connections that no longer exist. Returns the number of rows. */
+function closeGone(services: Services, { userId, limit }: NewConnection): Promise<number> | number {
+  return userId === null || limit === undefined
+    ? 0
+    : services.connectionProbes.closeGone(userId, limit.scope);
+}
 
-/** Returns why the row was not written. @throws RequestError if another attempt cannot succeed */
-async function whyNotOpened(
-  services: Services,
-  db: Kysely<Tables>,
-  row: NewConnection,
-  { connectionId, token }: ConnectCall,
-): Promise<Outcome> {
-  // The statement was retried because its result was lost, but it had written the row.
-  if (await services.connectionOpener.isOpened(db, row)) return { kind: "opened", connectionKey: row.id };
-  const ended =
-    token === undefined || row.token === undefined
-      ? undefined
-      : await services.tokens.findSpentError(db, token, row.token.spentAt);
-  if (ended) throw ended;
-  const { limit, since, userId } = row;
-  if (since !== undefined) {
-    const { last, isAffected } = await services.changeLog.check(db, row, since);
-    if (isAffected) return { kind: "changed", last };
-  }
-  if (userId !== null && limit !== undefined) {
-    const open = await services.userConnections.count(db, userId, limit.scope);
-    if (open >= limit.max) return { kind: "full", userId, limit };
-  }
-  throw malformedRequest(`Connection ${connectionId} was opened before. Send $connect once per connection.`);
+function connectionsFull({ userId, limit }: NewConnection): RequestError {
+  return tooManyConnections(userId ?? "", limit ?? { max: 0, scope: { exceptViews: [] } });
+}
+
+/** Returns the error for a row that another attempt cannot write either. */
+function notOpened(
+  kind: "token-deleted" | "session-ended" | "token-respent" | "exists",
+  { connectionId, userId }: NewConnection,
+): RequestError {
+  if (kind !== "exists") return spentTokenError(kind, userId ?? "");
+  return malformedRequest(`Connection ${connectionId} was opened before. Send $connect once per connection.`);
 }
 
 /** Returns the client's address, and the address block that shares its limits. */

@@ -1,6 +1,5 @@
-import type { Connections } from "../connections/connections.ts";
-import type { ConnectionScope, OpenConnection, UserConnections } from "../connections/user-connections.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
+import type { ConnectionScope, ConnectionStore, OpenConnection } from "../storage/stores/connections.ts";
 import { waitAtMost } from "../with-timeout.ts";
 
 /** Maximum number of connections of one user that are probed at the same time. */
@@ -22,14 +21,12 @@ interface Probe {
  */
 export class ConnectionProbes {
   readonly #api: ManagementApi;
-  readonly #userConnections: UserConnections;
-  readonly #connections: Connections;
+  readonly #connections: Pick<ConnectionStore, "oldestOfUser" | "closeMany">;
   /** The probe that is in flight, by user id. Each user has at most one. */
   readonly #inFlight = new Map<string, Probe>();
 
-  constructor(api: ManagementApi, userConnections: UserConnections, connections: Connections) {
+  constructor(api: ManagementApi, connections: Pick<ConnectionStore, "oldestOfUser" | "closeMany">) {
     this.#api = api;
-    this.#userConnections = userConnections;
     this.#connections = connections;
   }
 
@@ -51,7 +48,7 @@ export class ConnectionProbes {
   }
 
   async #probe(userId: string, scope: ConnectionScope): Promise<number> {
-    const oldest = await this.#userConnections.oldest(userId, scope, MAX_PROBES);
+    const oldest = await this.#connections.oldestOfUser(userId, scope, MAX_PROBES);
     const gone: string[] = [];
     const probes = oldest.map(async (connection) => {
       if (await this.#isGone(connection)) gone.push(connection.id);

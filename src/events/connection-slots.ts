@@ -1,6 +1,6 @@
-import type { ConnectionLimit } from "../connections/user-connections.ts";
 import { type RequestError, TooManyRequestsError } from "../errors.ts";
 import type { Services } from "../services.ts";
+import type { ConnectionLimit } from "../storage/stores/connections.ts";
 
 /**
  * Checks whether a user could open one more connection to a view now.
@@ -13,8 +13,7 @@ import type { Services } from "../services.ts";
 export async function requireConnectionSlot(services: Services, view: string, userId: string): Promise<void> {
   const limit = services.limits.connectionsAt(view);
   if (limit === undefined) return;
-  const isFull = async () =>
-    (await services.userConnections.count(services.database.db, userId, limit.scope)) >= limit.max;
+  const isFull = async () => (await services.store.connections.countOfUser(userId, limit.scope)) >= limit.max;
   if (!(await isFull())) return;
   const closed = await services.connectionProbes.closeGone(userId, limit.scope);
   if (closed === 0 || (await isFull())) throw tooManyConnections(userId, limit);

@@ -1,6 +1,5 @@
 import { type DecisionContext, denied, newReference } from "../audit/decision.ts";
 import { requireChannelRules, requireSendRules, runChannelAuthorize } from "../auth/authorize.ts";
-import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import { toRequestError } from "../delivery/to-request-error.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
@@ -10,6 +9,7 @@ import { audienceKey, trackSend } from "../sending/fan-out.ts";
 import type { SendTurn } from "../sending/send-order.ts";
 import { createSender, requirementOf } from "../sending/sender.ts";
 import type { Services } from "../services.ts";
+import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { checkChannelName } from "../views/channels.ts";
 import type { Connection, MessageContext, Sender, User } from "../views/context.ts";
 import { userOf } from "../views/user.ts";
@@ -112,7 +112,7 @@ export function messageContext(
     leave: (channel = connection.channel) =>
       operation(async () => {
         if (channel === undefined) return;
-        await services.memberships.leaveOne(row.id, channel);
+        await services.store.memberships.leave(row.id, channel);
         LiveConnection.left(connection, channel);
       }),
     move: (channel) =>
@@ -138,7 +138,7 @@ type Operation = <Result>(work: () => Promise<Result>) => Promise<Result>;
  * Reports an error that no caller received: a denial as a decision, any other error to `onError`.
  */
 function reportRejection(services: Services, error: unknown, context: DecisionContext): void {
-  const failure = toRequestError(services.database.failure(error));
+  const failure = toRequestError(services.storage.failure(error));
   if (failure instanceof RequestError) services.recordDecision(denied(context, failure, newReference()));
   else services.onError(failure, `${context.path}: a promise that handler ${context.handler} did not await`);
 }
@@ -192,7 +192,7 @@ async function requireCurrentChannel(
 ) {
   checkChannelName(name);
   const channel = services.channels.require(name);
-  const current = await services.connections.findById(services.database.db, row.id);
+  const current = await services.store.connections.findById(row.id);
   if (!current)
     throw new ForbiddenError("The connection was closed while its handler ran. Connect again.", {
       reason: "connection",

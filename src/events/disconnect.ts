@@ -18,7 +18,7 @@ export async function disconnect(
 ): Promise<void> {
   const gateway = await services.gatewayAuthenticator.check(call);
   context.gateway = gateway.name;
-  const row = await services.connections.disconnect(gateway.id, call.connectionId, call);
+  const row = await services.store.connections.disconnect(gateway.id, call.connectionId, call);
   if (!row) return;
   if (row.channels.length > 0) services.activity.disconnected(row.id);
   const owner = services.views.get(row.view) ?? view;

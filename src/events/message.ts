@@ -1,9 +1,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { DecisionContext } from "../audit/decision.ts";
 import { requireRule, runAuthorize } from "../auth/authorize.ts";
-import type { Gateway } from "../auth/gateways.ts";
 import type { MessageInFlight } from "../auth/messages-in-flight.ts";
-import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
 import { BadRequestError, ForbiddenError, malformedRequest, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
@@ -14,6 +12,8 @@ import type { HttpCall } from "../protocol/http-call.ts";
 import { numberSource } from "../protocol/json-source.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Services } from "../services.ts";
+import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
 import type { HandlerAuthorizeContext } from "../views/handler.ts";
 import type { MountedHandler, MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
@@ -214,7 +214,7 @@ async function findOpenConnection(
   call: MessageCall,
   http?: HttpCall,
 ): Promise<ConnectionWithChannels> {
-  const found = services.connections.find(gateway.id, call.connectionId);
+  const found = services.store.connections.find(gateway.id, call.connectionId);
   const connection = found instanceof Promise ? await found : found;
   if (connection) return connection;
   if (http && services.gatewayAuthenticator.isProven(call)) {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { Gateway } from "../auth/gateways.ts";
 import type { Outcome } from "../delivery/delivery.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
 import { OrphanedConnections } from "./orphaned-connections.ts";
 
 const GATEWAY = { endpoint: "http://127.0.0.1:1/dev" } as Gateway;

@@ -1,6 +1,6 @@
-import type { Gateway } from "../auth/gateways.ts";
 import type { Outcome, Recipient } from "../delivery/delivery.ts";
 import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
 
 /** Maximum number of connections in progress. Others are closed after a later message. */
 const MAX_IN_FLIGHT = 20;

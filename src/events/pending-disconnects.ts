@@ -43,10 +43,10 @@ export class PendingDisconnects {
 
   /** Keeps a disconnect that failed, if a retry can succeed. */
   keep(error: unknown, view: MountedView, call: DisconnectCall, path: string): void {
-    const { database, gatewayAuthenticator } = this.#services;
+    const { storage, gatewayAuthenticator } = this.#services;
     if (
       this.#isStopped ||
-      !(database.failure(error) instanceof StorageError) ||
+      !(storage.failure(error) instanceof StorageError) ||
       !gatewayAuthenticator.isPlausible(call)
     )
       return;
@@ -93,7 +93,7 @@ export class PendingDisconnects {
       try {
         await disconnect(this.#services, next.view, next.call, context);
       } catch (error) {
-        const isTransient = this.#services.database.failure(error) instanceof StorageError;
+        const isTransient = this.#services.storage.failure(error) instanceof StorageError;
         if (isTransient && performance.now() - next.since < GIVE_UP_MS) return;
         if (isTransient) this.#reportLost(1, `it was retried for ${GIVE_UP_MS / 1000} s`, error);
         else if (!(error instanceof RequestError)) this.#services.onError(error, `${next.path}, retried`);

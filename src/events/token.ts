@@ -1,16 +1,18 @@
 import type { DecisionContext } from "../audit/decision.ts";
 import { authenticatedUser } from "../auth/authenticated-user.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
-import { limitKey } from "../auth/limit-keys.ts";
+import { sessionEnded } from "../auth/ended-sessions.ts";
+import { reachedLimit } from "../auth/limit-errors.ts";
+import { describeReached, limitKey } from "../auth/limit-keys.ts";
 import type { OriginDecision } from "../auth/origins.ts";
-import type { TokenGrant } from "../auth/tokens.ts";
 import { ForbiddenError, malformedRequest, UnauthorizedError } from "../errors.ts";
-import type { Subject } from "../permissions/rules.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import type { Services } from "../services.ts";
-import { commitThenThrow } from "../storage/commit-then-throw.ts";
+import type { EndedSessionCheck } from "../storage/stores/sessions.ts";
+import type { TokenGrant } from "../storage/stores/tokens.ts";
+import type { Subject } from "../storage/stores/users.ts";
 import { checkChannelName } from "../views/channels.ts";
 import { userOf } from "../views/user.ts";
 import { requireConnectionSlot } from "./connection-slots.ts";
@@ -59,36 +61,52 @@ export async function issueToken(
   services.origins.require(page);
   const request: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
-  const subject = await commitThenThrow(services, async (db) => {
-    await services.endedSessions.requireOpen(db, identity);
-    await services.grants.ensureUser(db, userId);
-    const { value, view } = services.limits.at(request.view, "tokensPerUser");
-    const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view });
-    await services.rateLimits.take(db, key, value);
-    return services.userPermissions.subject(db, userId);
-  });
+  const subject = await admit(services, userId, services.endedSessions.checkOf(identity), request);
   const scope = await checkScope(services, request, subject, context);
   if (scope.view !== null) await requireConnectionSlot(services, scope.view, userId);
 
   const gatewayId = await gatewayFor(services, request);
   const grant = { userId, sessionId, origin: origin ?? null, gatewayId, ...scope };
-  const token = await services.database.sharedTransaction(async (db) => {
-    // The session can have ended since it was checked. This transaction runs either before or after
-    // the one that ends it.
-    await services.endedSessions.requireOpen(db, identity);
-    return services.tokens.issue(db, grant);
-  });
+  // The session can have ended since it was checked, so it is checked again with the insert.
+  const token = await services.tokens.issue(grant, services.endedSessions.checkOf(identity));
   // With this binding, $connect does not check the session, so it is checked again here.
   if (
     services.tokenBinding === "token" &&
     (await authenticatedUser(services, http.request))?.sessionId !== sessionId
   ) {
-    await services.database.sharedTransaction((db) => services.tokens.delete(db, { token }));
+    await services.tokens.delete(token);
     throw new ForbiddenError("The session ended while the token was created. Sign in again.", {
       reason: "session",
     });
   }
   return { token, expires_in: services.tokenExpirySeconds };
+}
+
+/**
+ * Checks the session of a token request, and counts the request. It stays counted if a later check
+ * fails.
+ *
+ * @returns the user with permissions
+ * @throws RequestError if the session has ended, or the limit of the user is reached
+ */
+async function admit(
+  services: Services,
+  userId: string,
+  session: EndedSessionCheck | null,
+  request: TokenRequest,
+): Promise<Subject> {
+  const { value: limit, view } = services.limits.at(request.view, "tokensPerUser");
+  const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view });
+  const counted = limit === false ? undefined : { key, limit };
+  const admission = await services.store.tokens.admit({ userId, session, counted });
+  switch (admission.kind) {
+    case "admitted":
+      return admission.subject;
+    case "session-ended":
+      throw sessionEnded();
+    case "limited":
+      throw reachedLimit(describeReached(key), counted?.limit ?? 0, admission.leftMs);
+  }
 }
 
 /**

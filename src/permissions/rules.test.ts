@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
+import type { Subject } from "../storage/stores/users.ts";
 import { definePermissions, PermissionCatalog } from "./define.ts";
-import { ANONYMOUS, compileRule, evaluateRule, evaluateRules, PageEvaluator, type Subject } from "./rules.ts";
+import { ANONYMOUS, compileRule, evaluateRule, evaluateRules, PageEvaluator } from "./rules.ts";
 
 const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
 const catalog = new PermissionCatalog([chat]);

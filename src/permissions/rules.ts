@@ -1,5 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
-import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
+import type { Subject } from "../storage/stores/users.ts";
 import type { Permission } from "./define.ts";
 import type { RuleDeclaration } from "./rule-options.ts";
 
@@ -13,20 +13,6 @@ export interface Rule {
   readonly signedIn: boolean;
   readonly anyOf: readonly (readonly Permission[])[];
   readonly allOf: readonly Permission[];
-}
-
-/** The user of a request, as one statement read the user from the database. */
-export interface Subject {
-  /** The id in the app, or null for an anonymous user. */
-  readonly userId: string | null;
-  readonly isActive: boolean;
-  readonly isSuperuser: boolean;
-  /**
-   * The effective permissions: direct grants and those of the user's groups, without expired ones.
-   */
-  readonly permissions: readonly string[];
-  /** The source of each permission. The same statement reads it. */
-  readonly grants?: readonly EffectiveGrant[];
 }
 
 /** The subject of a request without a user. */

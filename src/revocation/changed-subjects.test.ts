@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { ChangedSubjects, EVERYONE, type Reading } from "./changed-subjects.ts";
+import { EVERYONE } from "../storage/stores/changes.ts";
+import { ChangedSubjects, type Reading } from "./changed-subjects.ts";
 
 const reading = (fields: Partial<Reading> = {}): Reading => ({
   id: "c1",

@@ -1,17 +1,4 @@
-/**
- * The subject of a permission change.
- *
- * It is a user, the members of a group, a session of the app, a channel, a view or everyone. It can
- * also be one connection, identified by the id of its row.
- */
-export interface ChangedSubject {
-  readonly scope: "user" | "group" | "session" | "connection" | "channel" | "view" | "everyone";
-  /** Id or name of the subject. `""` for everyone. */
-  readonly subject: string;
-}
-
-/** The subject of a change that affects every connection. */
-export const EVERYONE: readonly ChangedSubject[] = [{ scope: "everyone", subject: "" }];
+import type { ChangedSubject } from "../storage/stores/changes.ts";
 
 /** A connection as it was read, with the grants and channels that its access depends on. */
 export interface Reading {

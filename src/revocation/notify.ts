@@ -1,13 +1,13 @@
 import pLimit from "p-limit";
 import { type DecisionContext, denied, newReference } from "../audit/decision.ts";
-import type { ConnectionWithChannels } from "../connections/connections.ts";
 import type { Outcome, ShouldSend } from "../delivery/delivery.ts";
 import { encodeFrame } from "../delivery/frame.ts";
 import type { RequestError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { recipientOf } from "../sending/recipients.ts";
 import type { Services } from "../services.ts";
-import type { Revocation } from "./queue.ts";
+import type { ConnectionWithChannels } from "../storage/stores/connections.ts";
+import type { Revocation } from "../storage/stores/revocations.ts";
 import { HOOK_DEADLINE_MS, recheckChannel } from "./recheck.ts";
 
 /** Access that was lost, and the denial that states the reason. */
@@ -149,7 +149,7 @@ async function callHooks(
   if (services.delivery.isShut) return false;
   const result = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
   if (result.kind !== "lost") return false;
-  if ((await services.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
+  if ((await services.store.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
   const reference = recordLoss(services, revocation, result);
   await services.decisionLog.flush();
   await notifyLeft(services, connection, channel, reference);
@@ -212,7 +212,7 @@ function isStillConnected(services: Services, connection: ConnectionWithChannels
   return () => {
     const wasFresh = isFresh;
     isFresh = !isFresh;
-    return wasFresh ? true : services.connections.isConnected(connection.id);
+    return wasFresh ? true : services.store.connections.isConnected(connection.id);
   };
 }
 

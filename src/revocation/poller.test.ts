@@ -13,7 +13,7 @@ let loop: RevocationPoller;
 beforeEach(() => {
   vi.useFakeTimers();
   [polls, enforced, ended, isChanged, isFull, held] = [0, 0, 0, false, false, undefined];
-  const database = {
+  const storage = {
     pollExternalChanges: async () => {
       polls++;
       await held;
@@ -25,11 +25,11 @@ beforeEach(() => {
     },
   };
   const services = {
-    database,
+    storage,
     decisionLog: { flushWithCountsWhenDue: async () => undefined, sweep: async () => undefined },
     endedSessions: { sweep: async () => undefined },
     activity: { writeWhenDue: async () => undefined },
-    changeLog: { since: async () => ({ number: 0, subjects: [] }) },
+    store: { changes: { since: async () => ({ number: 0, subjects: [] }) } },
     changedSubjects: { mark: () => undefined },
   };
   const worker = {

@@ -127,8 +127,8 @@ export class RevocationPoller {
    * Marks the changes of other processes, so that pending sends of this process are checked again.
    */
   async #markExternalChanges(): Promise<void> {
-    const { changeLog, changedSubjects } = this.#services;
-    const { number, subjects } = await changeLog.since(this.#lastChange);
+    const { store, changedSubjects } = this.#services;
+    const { number, subjects } = await store.changes.since(this.#lastChange);
     changedSubjects.mark(subjects);
     this.#lastChange = Math.max(number, this.#lastChange ?? 0);
   }
@@ -136,13 +136,13 @@ export class RevocationPoller {
   async #check(isWoken: boolean): Promise<void> {
     // Not before the first check: a function that is frozen after each event would connect each
     // time.
-    this.#unlisten ??= this.#services.database.listen(() => this.#wake());
+    this.#unlisten ??= this.#services.storage.listen(() => this.#wake());
     try {
       await this.#services.decisionLog.flushWithCountsWhenDue();
       await this.#services.decisionLog.sweep();
       await this.#services.endedSessions.sweep();
       await this.#services.activity.writeWhenDue();
-      const changed = await this.#services.database.pollExternalChanges();
+      const changed = await this.#services.storage.pollExternalChanges();
       if (!changed && !isWoken && performance.now() - this.#workedAt < WORK_POLL_MS) return;
       this.#workedAt = performance.now();
       await this.#markExternalChanges();

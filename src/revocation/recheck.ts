@@ -1,8 +1,8 @@
 import { createDecisionContext, type DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
-import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
 import type { Services } from "../services.ts";
+import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { userOf } from "../views/user.ts";
 
 /** Whether a connection may keep a view or channel. `foreign`: only another app can check it. */

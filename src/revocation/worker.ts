@@ -1,13 +1,13 @@
-import type { Kysely } from "kysely";
-import { type ConnectionWithChannels, PAGE_SIZE, PERMISSION_ENDED } from "../connections/connections.ts";
-import type { ConnectionSelector } from "../connections/selector.ts";
 import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { ForbiddenError, StorageError } from "../errors.ts";
 import type { Services } from "../services.ts";
-import type { Tables } from "../storage/database.ts";
-import type { ChangedSubject } from "./changed-subjects.ts";
+import {
+  CONNECTION_PAGE,
+  type ConnectionWithChannels,
+  PERMISSION_ENDED,
+} from "../storage/stores/connections.ts";
+import { type Revocation, selectorOf } from "../storage/stores/revocations.ts";
 import { type EndedPage, type LostAccess, RevocationNotifier, recordLoss } from "./notify.ts";
-import type { Revocation } from "./queue.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
 
 /** The number of connections that lost access, and of those that only another app can check. */
@@ -78,7 +78,7 @@ export class RevocationWorker {
    *   the queue and is dequeued again
    */
   async enforceOne(id: string): Promise<void> {
-    const { revocations, database, onError } = this.#services;
+    const { revocations, storage, onError } = this.#services;
     try {
       const revocation =
         this.#inProgress.has(id) ||
@@ -88,9 +88,9 @@ export class RevocationWorker {
       else await this.#inProgress.get(id);
     } catch (error) {
       onError(error, "dequeuing a revocation");
-      throw database.failure(error);
+      throw storage.failure(error);
     }
-    const failure = database.failure(this.#failed.get(id));
+    const failure = storage.failure(this.#failed.get(id));
     if (failure instanceof StorageError) throw failure;
   }
 
@@ -131,62 +131,16 @@ export class RevocationWorker {
 
 /** Maximum number of grants that one transaction expires. Other writers wait for it. */
 const GRANTS_PER_BATCH = 500;
-/**
- * Maximum number of users with a record each. With more expired users, one record lists all of
- * them, and their decisions do not reference the audit entry.
- */
-const RECORDS_PER_EXPIRY = 100;
 
 /** Records expired grants, so that connections that depended on them are checked. */
-async function expireGrants(services: Services): Promise<void> {
-  if (!(await services.grants.hasExpired())) return;
+async function expireGrants({ store, revocations, changedSubjects }: Services): Promise<void> {
+  if (!(await store.changes.hasExpired())) return;
+  const origin = { claimedBy: revocations.claimant.id };
   for (;;) {
-    const subjects = await services.database.transaction((db) => expireBatch(services, db));
-    services.changedSubjects.mark(subjects);
+    const subjects = await store.changes.expireGrants(GRANTS_PER_BATCH, origin);
+    changedSubjects.mark(subjects);
     if (subjects.length < GRANTS_PER_BATCH) return;
   }
-}
-
-/**
- * Expires up to {@link GRANTS_PER_BATCH} grants in at most nine statements.
- *
- * @returns the subject of each grant
- */
-async function expireBatch(
-  { revocations, changeLog, grants, audit }: Services,
-  db: Kysely<Tables>,
-): Promise<readonly ChangedSubject[]> {
-  const expired = await grants.expire(db, GRANTS_PER_BATCH);
-  if (expired.length === 0) return [];
-  const first = await changeLog.numbers(db, expired.length);
-  const subjects = expired.map(
-    ({ user, group }): ChangedSubject =>
-      user === null ? { scope: "group", subject: group ?? "" } : { scope: "user", subject: user },
-  );
-  await changeLog.record(
-    db,
-    subjects.map((subject, index) => ({ number: first + index, subjects: [subject], removes: true })),
-  );
-  await audit.recordMany(
-    db,
-    first,
-    expired.map(({ user, group, permission, until }) => ({
-      ...{ action: "expired", by: "sallyport", user, group, permission },
-      details: { until },
-    })),
-  );
-  const users = new Map<string, number>();
-  const groups = new Map<string, number>();
-  subjects.forEach(({ scope, subject }, index) => {
-    (scope === "user" ? users : groups).set(subject, first + index);
-  });
-  const isListed = users.size > RECORDS_PER_EXPIRY;
-  if (isListed) await revocations.record(db, { scope: "users", users: [...users.keys()] }, null);
-  await revocations.recordMany(db, [
-    ...[...groups].map(([subject, change]) => ({ scope: "group", subject, change }) as const),
-    ...(isListed ? [] : [...users].map(([subject, change]) => ({ scope: "user", subject, change }) as const)),
-  ]);
-  return subjects;
 }
 
 /**
@@ -209,12 +163,12 @@ async function processRecord(
   let unknown = 0;
   try {
     for (let after = ""; ; ) {
-      const page = await services.connections.page(selectorOf(revocation), after, revocation);
+      const page = await services.store.connections.page(selectorOf(revocation), after, revocation);
       advanced();
       const ended = await endByRules(services, revocation, page);
       unknown += ended.unknown;
       notifier.begin(ended);
-      if (page.length < PAGE_SIZE) break;
+      if (page.length < CONNECTION_PAGE) break;
       after = page.at(-1)?.id ?? "";
       await notifier.waitForCapacity();
       if (services.delivery.isShut) break;
@@ -260,14 +214,14 @@ async function endByRules(
   const lostMemberships = memberships.flatMap(({ connection, channel, result }) =>
     result.kind === "lost" ? [{ connection, channel, ...result }] : [],
   );
-  const closed = await services.connections.closeMany(
+  const closed = await services.store.connections.closeMany(
     ended.map(({ connection }) => connection.id),
     ENDED[revocation.scope] ?? PERMISSION_ENDED,
   );
   // Only the process that closed the row notifies. Rows that were closed before still need a
   // notice.
   const toEnd = ended.filter(({ connection }) => closed.has(connection.id) || connection.isClosed);
-  const left = await services.memberships.leaveMany(lostMemberships);
+  const left = await services.store.memberships.leaveMany(lostMemberships);
   const withReference = <Lost extends LostAccess>(losses: readonly Lost[]) =>
     losses.map((loss) => ({ ...loss, reference: recordLoss(services, revocation, loss) }));
   const foreign = [...rechecked, ...memberships].filter(({ result }) => result.kind === "foreign");
@@ -301,32 +255,6 @@ function recheckConnection(
     { reason: "session" },
   );
   return { kind: "lost", denial: denial, context: decisionContextOf(connection) };
-}
-
-/** Returns the selector of the connections that a change can affect. */
-export function selectorOf({
-  id,
-  scope,
-  subject,
-}: Pick<Revocation, "id" | "scope" | "subject">): ConnectionSelector {
-  switch (scope) {
-    case "user":
-      return { kind: "user", userId: subject };
-    case "users":
-      return { kind: "listed", revocationId: id };
-    case "deleted-user":
-      return { kind: "deleted-user", userId: subject };
-    case "group":
-      return { kind: "group", group: subject };
-    case "session":
-      return { kind: "session", sessionId: subject };
-    case "channel":
-      return { kind: "channel", channel: subject };
-    case "view":
-      return { kind: "view", view: subject };
-    case "everyone":
-      return { kind: "all" };
-  }
 }
 
 /**

@@ -1,4 +1,3 @@
-import type { ConnectionSelector } from "../connections/selector.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
@@ -7,6 +6,7 @@ import { isName } from "../permissions/grants.ts";
 import { RULE_SCHEMAS } from "../permissions/rule-options.ts";
 import { compileRule, type Rule } from "../permissions/rules.ts";
 import type { Services } from "../services.ts";
+import type { ConnectionSelector } from "../storage/stores/connections.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 
 /**

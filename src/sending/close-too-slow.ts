@@ -16,7 +16,7 @@ async function close(services: Services, recipient: Recipient): Promise<void> {
   const where = `closing connection ${connectionId}, which is too slow`;
   try {
     // The answer to a message that was rejected early belongs to no row.
-    if (connectionKey !== "") await services.connections.closeMany([connectionKey], "too slow");
+    if (connectionKey !== "") await services.store.connections.closeMany([connectionKey], "too slow");
     // With connectedAt 0, a 410 means that the connection is gone, even if its row is new.
     const outcome = await services.delivery.close({ ...recipient, connectedAt: 0 }, { urgent: true });
     if (outcome.kind !== "failed" || services.delivery.isShut) return;

@@ -1,12 +1,12 @@
 import { setMaxListeners } from "node:events";
 import * as v from "valibot";
-import { type ConnectionRow, PAGE_SIZE } from "../connections/connections.ts";
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { Services } from "../services.ts";
-import { yieldToEventLoop } from "../storage/database.ts";
+import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { SendOptions } from "../views/context.ts";
+import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import type { AudienceQuery } from "./audience.ts";
 import { PageFreshness } from "./page-freshness.ts";
 import { type Page, pagesOf, permittedRecipients, recipientAt, recordDenial } from "./recipients.ts";
@@ -132,7 +132,7 @@ class Send {
       await this.#finish();
       const left = isComplete
         ? 0
-        : await this.#services.connections.count(this.#query.selector, this.#cursor);
+        : await this.#services.store.connections.count(this.#query.selector, this.#cursor);
       this.#tally.leave(left);
       return this.#tally.report(left === 0 ? null : this.#cursor);
     } catch (cause) {
@@ -167,7 +167,7 @@ class Send {
         else {
           this.#turn.completePage();
           this.#reportProgress();
-          if (value.page.length < PAGE_SIZE) return true;
+          if (value.page.length < CONNECTION_PAGE) return true;
         }
       } finally {
         turn.leave();
@@ -273,14 +273,14 @@ class Send {
   /** Collects rows to close, so that one statement closes many. */
   #close(id: string): void {
     this.#gone.push(id);
-    if (this.#gone.length >= PAGE_SIZE) this.#closeGone();
+    if (this.#gone.length >= CONNECTION_PAGE) this.#closeGone();
   }
 
   /** Closes the rows of gone connections. If it fails, the next send finds them gone again. */
   #closeGone(): void {
     const gone = this.#gone;
     this.#gone = [];
-    const closing = this.#services.connections.closeMany(gone, "gone").then(
+    const closing = this.#services.store.connections.closeMany(gone, "gone").then(
       () => undefined,
       (error) =>
         this.#services.onError(error, `closing the rows of ${gone.length} connections that are gone`),

@@ -1,9 +1,9 @@
 import { denied, newReference } from "../audit/decision.ts";
-import { type ConnectionRow, PAGE_SIZE } from "../connections/connections.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
 import { ForbiddenError } from "../errors.ts";
 import { decisionContextOf } from "../revocation/recheck.ts";
 import type { Services } from "../services.ts";
+import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { AudienceQuery } from "./audience.ts";
 import { type Page, permissionsOf, permittedRecipients } from "./recipients.ts";
 
@@ -92,10 +92,14 @@ export class PageFreshness {
     const permissions = permissionsOf(this.#services, this.#query);
     const rows: ConnectionRow[] = [];
     for (let { after } = this.#page; ; ) {
-      const read = await this.#services.connections.recipients(this.#query.selector, after, permissions);
+      const read = await this.#services.store.connections.recipients(
+        this.#query.selector,
+        after,
+        permissions,
+      );
       rows.push(...read.filter(({ id }) => ids.has(id)));
       after = read.at(-1)?.id ?? "";
-      if (read.length < PAGE_SIZE || after >= end) return byId(rows);
+      if (read.length < CONNECTION_PAGE || after >= end) return byId(rows);
     }
   }
 

@@ -1,13 +1,13 @@
 import { denied, newReference, recordStep } from "../audit/decision.ts";
 import { requireRule } from "../auth/authorize.ts";
-import type { Gateway } from "../auth/gateways.ts";
-import { type ConnectionRow, PAGE_SIZE } from "../connections/connections.ts";
 import type { Recipient } from "../delivery/delivery.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { PageEvaluator } from "../permissions/rules.ts";
 import { decisionContextOf, HOOK_DEADLINE_MS, withTimeout } from "../revocation/recheck.ts";
 import type { Services } from "../services.ts";
+import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
+import type { Gateway } from "../storage/stores/gateways.ts";
 import type { AudienceQuery } from "./audience.ts";
 
 /** A page of recipients, and the time directly before it was read. */
@@ -34,10 +34,10 @@ export async function* pagesOf(
   const permissions = permissionsOf(services, query);
   for (let last = after; ; ) {
     const [readAt, at] = [services.changedSubjects.now(), Date.now()];
-    const page = await services.connections.recipients(query.selector, last, permissions);
+    const page = await services.store.connections.recipients(query.selector, last, permissions);
     yield { page, after: last, readAt, at };
     last = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return;
+    if (page.length < CONNECTION_PAGE) return;
   }
 }
 

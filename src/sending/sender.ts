@@ -1,14 +1,14 @@
-import { PAGE_SIZE } from "../connections/connections.ts";
-import type { ConnectionSelector } from "../connections/selector.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome, Recipient } from "../delivery/delivery.ts";
 import { encodeMessage } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
 import { type ChangeOptions, checkChangeOptions } from "../permissions/grants.ts";
 import { ReportedPromise } from "../reported-promise.ts";
-import type { ChangedSubject } from "../revocation/changed-subjects.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
+import type { ChangedSubject } from "../storage/stores/changes.ts";
+import type { ConnectionSelector } from "../storage/stores/connections.ts";
+import { CONNECTION_PAGE } from "../storage/stores/connections.ts";
 import type { Sender, SendOptions } from "../views/context.ts";
 import { type AudienceQuery, buildAudienceQuery } from "./audience.ts";
 import { audienceKey, checkSendOptions, send, trackSend } from "./fan-out.ts";
@@ -47,7 +47,7 @@ export function createSender(
     }
   };
   const reported = <Result>(work: () => Promise<Result>, name: string) =>
-    ReportedPromise.of(withStorageErrors(services.database, work), {
+    ReportedPromise.of(withStorageErrors(services.storage, work), {
       report: (error) => services.onError(error, `to(${order}).${name}(), which was not awaited`),
       track: (reporting) => void trackSend(services, reporting),
     });
@@ -92,27 +92,21 @@ async function closeAll(
   checkChangeOptions(options);
   const { by = user, reason } = options;
   const closedUserId = await closedUser(services, query.selector);
-  await services.database.transaction(async (db) => {
-    const details = { audience: query.audience };
-    await services.audit.record(db, await services.changeLog.append(db), {
-      action: "close-connections",
-      by,
-      reason,
-      user: closedUserId,
-      details,
-    });
+  await services.store.audit.append({
+    action: "close-connections",
+    by,
+    reason,
+    user: closedUserId,
+    details: { audience: query.audience },
   });
   // If the database fails from here on, the call rejects. The caller can repeat it.
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {
     const at = Date.now();
-    const page = await services.connections.recipients(query.selector, after, []);
+    const page = await services.store.connections.recipients(query.selector, after, []);
     const ids = page.map((connection) => connection.id);
-    // Recorded in the same transaction: a process that reads the change finds the rows closed.
-    await services.connections.closeMany(ids, "closed by the server", (db, closed) =>
-      services.changeLog.append(db, connectionSubjects(closed)),
-    );
+    await services.store.connections.closeMany(ids, "closed by the server", { isLogged: true });
     services.changedSubjects.mark(connectionSubjects(ids));
     const gateways = await services.gateways.findMany(page.map((connection) => connection.gatewayId));
     const closes = page.map((connection): Outcome | Promise<Outcome> => {
@@ -125,7 +119,7 @@ async function closeAll(
       tally.count(outcome);
     }
     after = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return tally.report(null);
+    if (page.length < CONNECTION_PAGE) return tally.report(null);
   }
 }
 
@@ -149,7 +143,7 @@ async function closedUser(services: Services, selector: ConnectionSelector): Pro
   if (selector.kind !== "connection" && selector.kind !== "connection-id") return null;
   // Two gateways can have assigned the same connection id.
   const users = new Set(
-    (await services.connections.recipients(selector, "", [])).map(({ userId }) => userId),
+    (await services.store.connections.recipients(selector, "", [])).map(({ userId }) => userId),
   );
   const [user = null] = users;
   return users.size === 1 ? user : null;

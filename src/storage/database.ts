@@ -1,12 +1,12 @@
 import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder, sql } from "kysely";
+import type { Storage } from "./store.ts";
 
 /**
- * A database of Sallyport. `sqlite()` and `postgres()` return it.
+ * A database with SQL. The code of this folder uses it. Other code uses its {@link Storage.store}.
  *
- * Differences between the databases are declared as capabilities. Code outside of this folder does
- * not depend on the kind of database.
+ * Differences between SQLite and PostgreSQL are declared as capabilities.
  */
-export interface Database {
+export interface Database extends Storage {
   /** Kysely for Sallyport's tables. The connection opens on the first query. */
   readonly db: Kysely<Tables>;
   /**
@@ -83,44 +83,10 @@ export interface Database {
    */
   rollbackTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * Returns whether another process may have written since the last call. It is called every 250
-   * ms.
-   */
-  pollExternalChanges(): Promise<boolean>;
-  /**
    * An expression to select in a transaction that changes permissions. The commit notifies
    * listeners.
    */
   readonly notification: RawBuilder<unknown>;
-  /**
-   * Calls `onChange` when permissions may have changed through another storage, if the database
-   * supports it.
-   *
-   * Calls can be unnecessary or missing, so polling is still required.
-   *
-   * @returns a function that stops the listener
-   */
-  listen(onChange: () => void): () => Promise<void>;
-  /**
-   * Checks that the database accepts writes. It takes one round trip, leaves no row, and blocks no
-   * other writer.
-   *
-   * @throws the error of the driver, for example for a standby, or a disk that is full or read-only
-   */
-  checkWritable(): Promise<void>;
-  /** Why no connection can be opened at present, if that is known. */
-  readonly unreachable?: string | undefined;
-  /**
-   * Converts an error of the driver to a {@link StorageError}. Other errors are returned unchanged.
-   */
-  failure(error: unknown): unknown;
-  /**
-   * Creates and updates the tables. Only one process does it at a time. Returns the migrations that
-   * ran.
-   */
-  migrate(): Promise<readonly string[]>;
-  /** Closes the connections that the storage opened. A Kysely instance of the app is not closed. */
-  close(): Promise<void>;
 }
 
 /** The SQL template tag of Kysely. */
@@ -295,18 +261,11 @@ export interface Tables {
 }
 
 /** Who granted a permission, when, why, and until when. `until_at` null means without an end. */
-interface Grant {
+export interface Grant {
   until_at: number | null;
   granted_at: number;
   granted_by: string | null;
   reason: string | null;
-}
-
-/**
- * Yields to timers and sockets. A database inside the process would otherwise answer before them.
- */
-export function yieldToEventLoop(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Returns whether a value is a Kysely instance, of any copy of the package. */

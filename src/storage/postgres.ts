@@ -33,6 +33,10 @@ import { NamedStatements } from "./named-statements.ts";
 import { OneTripTransaction, type TripStatement } from "./one-trip.ts";
 import { isConnectionLost, isLate, isTransient, isUndone } from "./postgres-failures.ts";
 import { PostgresHosts } from "./postgres-hosts.ts";
+import { storeOf } from "./sql/sql-store.ts";
+import type { Store } from "./store.ts";
+
+export type { Database } from "./database.ts";
 
 /** The options of `postgres()`. All but `schema` require a connection string as the source. */
 export interface PostgresOptions {
@@ -265,6 +269,10 @@ class PostgresDatabase implements Database {
     // The name of a channel has at most 63 bytes, so the schema is hashed.
     this.#channel = `'sallyport_' || md5(${name})`;
     this.notification = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
+  }
+
+  get store(): Store {
+    return storeOf(this);
   }
 
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {

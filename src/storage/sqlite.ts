@@ -5,7 +5,10 @@ import { type Database, isKysely, type RowRead, runInOrder, type Tables, WRITE_C
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
+import { storeOf } from "./sql/sql-store.ts";
+import type { Store } from "./store.ts";
 
+export type { Database } from "./database.ts";
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 
 /**
@@ -56,6 +59,10 @@ class SqliteDatabase implements Database {
 
   readRow(query: CompiledQuery): RowRead | undefined {
     return this.#own?.readRow(query);
+  }
+
+  get store(): Store {
+    return storeOf(this);
   }
 
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {

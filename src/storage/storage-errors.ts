@@ -1,17 +1,17 @@
 import { StorageError } from "../errors.ts";
-import type { Database } from "./database.ts";
+import type { Storage } from "./store.ts";
 
 /**
  * Runs an operation of the public API, and converts errors of the driver to a {@link StorageError}.
  */
 export async function withStorageErrors<Result>(
-  database: Database,
+  storage: Storage,
   work: () => Result | Promise<Result>,
 ): Promise<Result> {
   try {
     return await work();
   } catch (error) {
-    throw database.failure(error);
+    throw storage.failure(error);
   }
 }
 
@@ -23,14 +23,14 @@ export async function withStorageErrors<Result>(
  * @throws StorageError with the code SALLYPORT_COMMITTED if the database fails
  */
 export async function afterCommit<Result>(
-  database: Database,
+  storage: Storage,
   { change, next }: { readonly change: string; readonly next: string },
   work: () => Promise<Result>,
 ): Promise<Result> {
   try {
     return await work();
   } catch (error) {
-    const failure = database.failure(error);
+    const failure = storage.failure(error);
     if (!(failure instanceof StorageError)) throw failure;
     throw new StorageError(
       `${change} is committed, but the database failed afterwards. ${next} ${failure.message}`,

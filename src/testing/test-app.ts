@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import * as v from "valibot";
 import type { Decision } from "../audit/decision.ts";
 import { gatewaySecret } from "../auth/gateways.ts";
-import type { Limits } from "../auth/rate-limits.ts";
+import type { Limits } from "../auth/limit-options.ts";
 import { closestMatch } from "../closest-match.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
 import { ConfigurationError } from "../errors.ts";
@@ -11,9 +11,10 @@ import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import type { Permission } from "../permissions/define.ts";
 import { CHANNEL_PARAMETER, SECRET_HEADER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
 import type { Sallyport } from "../sallyport.ts";
-import type { Database } from "../storage/database.ts";
+import { ClockedDatabase } from "../storage/sql/clocked-database.ts";
 import { sqlite } from "../storage/sqlite.ts";
-import { ClockedDatabase, TestClock } from "./clock.ts";
+import type { Storage } from "../storage/store.ts";
+import { TestClock } from "./clock.ts";
 import { DeniedError, deniedDecision, TestSocket, type TestTransport } from "./socket.ts";
 
 /** Options of {@link createTestApp}. */
@@ -22,14 +23,14 @@ export interface TestAppOptions {
    * The database. It is migrated, and closed with the test app. Default: an empty SQLite database
    * in memory.
    */
-  readonly storage?: Database | undefined;
+  readonly storage?: Storage | undefined;
   /** Rate limits of the app. Default: none, so that tests do not wait. */
   readonly limits?: Partial<Limits> | undefined;
 }
 
 const TEST_APP_OPTIONS = optionsOf<TestAppOptions>()({
   // createSallyport() checks their content.
-  storage: v.optional(v.custom<Database>(() => true)),
+  storage: v.optional(v.custom<Storage>(() => true)),
   limits: v.optional(v.custom<Partial<Limits>>(isPlainObject, "must be a plain object")),
 });
 

@@ -2,7 +2,7 @@ import { createDecisionContext, type DecisionContext } from "../audit/decision.t
 import { requireRule } from "../auth/authorize.ts";
 import { ConfigurationError } from "../errors.ts";
 import { type Permission, type PermissionCatalog, permissionsOf } from "../permissions/define.ts";
-import type { Subject } from "../permissions/rules.ts";
+import type { Subject } from "../storage/stores/users.ts";
 import type { SignedInUser, User } from "./context.ts";
 
 /**

@@ -580,7 +580,7 @@ test("a run that another has taken over from while it waited takes nothing away"
     if (operation === "DeleteApiMapping") throw new Error("it was taken away");
     return undefined;
   };
-  const { database } = world.app.provisioning;
-  world.whileWaiting = () => database.db.updateTable("sallyport_counters").set({ count: 1 }).execute();
+  const { db } = world.storage;
+  world.whileWaiting = () => db.updateTable("sallyport_counters").set({ count: 1 }).execute();
   await expect(world.define().apply()).rejects.toThrow(/Another run provisions gateway "chat" now/);
 });

@@ -50,6 +50,11 @@ export class ProvisioningWorld {
     return this.#app;
   }
 
+  /** The storage of the app. */
+  get storage(): Database {
+    return this.#storage;
+  }
+
   /** Where the database is. */
   get database(): string {
     return this.#database.source;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ClockedDatabase } from "../../src/testing/clock.ts";
+import { ClockedDatabase } from "../../src/storage/sql/clocked-database.ts";
 import { searching, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { statusOf, World, type WorldOptions } from "./world.ts";

@@ -1,8 +1,9 @@
 import { afterEach, expect, test } from "vitest";
 import { ConnectLimits } from "../../src/auth/connect-limits.ts";
 import { limitKey } from "../../src/auth/limit-keys.ts";
+import { limitsSchema } from "../../src/auth/limit-options.ts";
 import { LimitSettings } from "../../src/auth/limit-settings.ts";
-import { limitsSchema, RateLimits } from "../../src/auth/rate-limits.ts";
+import { RateLimits } from "../../src/auth/rate-limits.ts";
 import { parseOptions } from "../../src/options.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { ownDatabase, sqlAt } from "./database.ts";
@@ -18,7 +19,8 @@ test("counts no connect for its address if the user's limit is reached while it 
   opened.push(storage, { close: () => own.drop() });
   await storage.migrate();
   const settings = new LimitSettings(parseOptions("limits", limitsSchema, { connectsPerUser: 2 }), new Map());
-  const limits = new ConnectLimits(storage, settings, new RateLimits(storage));
+  const { limits: store } = storage.store;
+  const limits = new ConnectLimits(store, settings, new RateLimits(store));
   const attempt = (block: string) => ({ gatewayId: "g", view: "/ws", block });
   await limits.take(attempt("192.0.2.0"), "ann");
 

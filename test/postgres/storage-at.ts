@@ -2,6 +2,7 @@ import { CompiledQuery, Kysely, type LogEvent, PostgresDialect } from "kysely";
 import { Pool } from "pg";
 import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 
 /** Opens the storage of a test database: a SQLite file, or a connection string with a `schema`. */
@@ -27,14 +28,17 @@ export function watchedStorageAt(
 
 /** Returns the storage with some of its methods replaced. */
 export function changedStorage(storage: Database, changes: Partial<Database>): Database {
-  return new Proxy(storage, {
+  const changed: Database = new Proxy(storage, {
     get(target, name) {
       if (name in changes) return Reflect.get(changes, name) as unknown;
+      // The operations of the store must use the changed methods.
+      if (name === "store") return storeOf(changed);
       const value = Reflect.get(target, name, target) as unknown;
       // The template tag `sql` has its own functions, such as `sql.lit`.
       return typeof value === "function" && name !== "sql" ? value.bind(target) : value;
     },
   });
+  return changed;
 }
 
 /**

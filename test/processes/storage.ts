@@ -1,5 +1,5 @@
-import type { Database } from "sallyport";
 import { postgres } from "sallyport/storage/postgres";
+import type { Database } from "sallyport/storage/sqlite";
 import { sqlite } from "sallyport/storage/sqlite";
 
 /** The storage that the story names: a SQLite file's path, or a connection string with a `schema`. */

@@ -9,7 +9,7 @@ let errors: { readonly error: unknown; readonly where: string }[];
 let activities: readonly [Activity, Activity];
 beforeEach(() => {
   errors = [];
-  activities = at.each((database) => new Activity(database, (error, where) => errors.push({ error, where })));
+  activities = at.each(({ store }) => new Activity(store, (error, where) => errors.push({ error, where })));
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -135,7 +135,7 @@ test("activity that cannot be written is reported and dropped, and later activit
   const closed = at.open();
   await closed.pollExternalChanges();
   const reported: { readonly error: unknown; readonly where: string }[] = [];
-  const broken = new Activity(closed, (error, where) => reported.push({ error, where }));
+  const broken = new Activity(closed.store, (error, where) => reported.push({ error, where }));
   await closed.close();
   broken.touch("a");
   broken.disconnected("a");

@@ -1,10 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { BackgroundCleanup, SteadyClock } from "../../src/admin/background-cleanup.ts";
-import { RateLimits } from "../../src/auth/rate-limits.ts";
-import { Tokens } from "../../src/auth/tokens.ts";
-import { Connections } from "../../src/connections/connections.ts";
-import { UserPermissions } from "../../src/permissions/effective.ts";
-import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { CHANGES } from "../../src/storage/database.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions } from "./tables.ts";
@@ -26,18 +21,7 @@ afterEach(() => {
 /** A clean-up in each of two processes. */
 const cleanups = (evenForMs = 0) =>
   at.each(
-    (database) =>
-      new BackgroundCleanup(
-        {
-          database,
-          connections: new Connections(database, new UserPermissions(database)),
-          tokens: new Tokens(database, 60, new UserPermissions(database)),
-          rateLimits: new RateLimits(database),
-          changeLog: new ChangeLog(database),
-          onError: (error) => errors.push(error),
-        },
-        { evenForMs },
-      ),
+    ({ store }) => new BackgroundCleanup({ store, onError: (error) => errors.push(error) }, { evenForMs }),
   );
 
 async function addOld(count: number): Promise<void> {

@@ -1,9 +1,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Audit } from "../../src/audit/audit-log.ts";
-import { type Affected, ChangeLog } from "../../src/revocation/change-log.ts";
-import { type ChangedSubject, EVERYONE } from "../../src/revocation/changed-subjects.ts";
 import { RevocationQueue } from "../../src/revocation/queue.ts";
-import { type Database, yieldToEventLoop } from "../../src/storage/database.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { type Affected, ChangeLog } from "../../src/storage/sql/change-log.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
+import { type ChangedSubject, EVERYONE } from "../../src/storage/stores/changes.ts";
+import { yieldToEventLoop } from "../../src/yield-to-event-loop.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGroups, addUsers } from "./tables.ts";
 import { ALIKE } from "./texts.ts";
@@ -16,7 +17,7 @@ beforeEach(() => {
 
 const nouns = (database: Database) => ({
   database,
-  audit: new Audit(database),
+  audit: storeOf(database).audit,
   log: new ChangeLog(database),
 });
 const append = (subjects: readonly ChangedSubject[], options: { removes?: boolean } = {}) =>
@@ -29,7 +30,7 @@ describe("changes", () => {
     const reads: number[][] = [];
     const reading = (async () => {
       for (; !isOver; await yieldToEventLoop()) {
-        reads.push((await new Audit(at.two).list()).map(({ number }) => number).reverse());
+        reads.push((await at.two.store.audit.list({ limit: 100 })).map(({ number }) => number).reverse());
       }
     })();
     const { passed, failed } = await at.race(40, at.each(nouns), (each, index) =>
@@ -49,12 +50,12 @@ describe("changes", () => {
     );
     expect(passed.filter(({ number, seen }) => number !== seen)).toEqual([]);
     for (const numbers of reads) expect(numbers).toEqual(numbers.map((_, index) => index + 1));
-    expect(await logs[1].last(at.two.db)).toBe(30);
-    expect((await logs[1].since(0)).subjects).toHaveLength(30);
+    expect(await at.two.store.changes.last()).toBe(30);
+    expect((await at.two.store.changes.since(0)).subjects).toHaveLength(30);
   });
 
   test("can have numbers above 2^31", async () => {
-    expect(await logs[0].last(at.one.db)).toBe(0);
+    expect(await at.one.store.changes.last()).toBe(0);
     expect(await append([user("ann")])).toBe(1);
     await at.one.db
       .updateTable("sallyport_counters")
@@ -62,11 +63,17 @@ describe("changes", () => {
       .execute();
     const number = await at.two.transaction((db) => logs[1].append(db, [user("ann")]));
     expect(number).toBe(2 ** 31);
-    const evictions = new RevocationQueue(at.one, "app");
-    const id = await at.one.transaction((db) => evictions.record(db, user("ann"), number));
+    const { revocations } = storeOf(at.one);
+    const evictions = new RevocationQueue(revocations, "app");
+    const id = await at.one.transaction((db) =>
+      revocations.record(db, user("ann"), number, evictions.claimant.id),
+    );
     expect(await evictions.dequeue({ except: new Set(), only: id })).toMatchObject({ change: 2 ** 31 });
-    expect(await logs[0].last(at.one.db)).toBe(2 ** 31);
-    expect(await logs[1].since(2 ** 31 - 1)).toEqual({ number: 2 ** 31, subjects: [user("ann")] });
+    expect(await at.one.store.changes.last()).toBe(2 ** 31);
+    expect(await at.two.store.changes.since(2 ** 31 - 1)).toEqual({
+      number: 2 ** 31,
+      subjects: [user("ann")],
+    });
   });
 
   test("can reserve several numbers at once", async () => {
@@ -83,7 +90,7 @@ describe("changes", () => {
     expect(first).toBe(1);
     expect(await append([user("zoe")])).toBe(4);
     const subjects = ["bob", "eve", "zoe"].map(user);
-    expect(await logs[1].since(1)).toEqual({ number: 4, subjects });
+    expect(await at.two.store.changes.since(1)).toEqual({ number: 4, subjects });
   });
 });
 
@@ -91,31 +98,31 @@ describe("another process reads", () => {
   test("the subjects of every scope, but not of changes that only add permissions", async () => {
     const scopes = ["user", "group", "session", "connection", "channel", "view"] as const;
     const subjects = scopes.flatMap((scope) => ALIKE.map((subject) => ({ scope, subject })));
-    const before = await logs[1].since(undefined);
+    const before = await at.two.store.changes.since(undefined);
     expect(before).toEqual({ number: 0, subjects: EVERYONE });
     for (const subject of subjects) await append([subject]);
     await append([user("only added")], { removes: false });
     await append([]);
-    const read = await logs[1].since(before.number);
+    const read = await at.two.store.changes.since(before.number);
     expect(read).toEqual({ number: subjects.length + 2, subjects });
-    expect(await logs[1].since(read.number)).toEqual({ number: read.number, subjects: [] });
+    expect(await at.two.store.changes.since(read.number)).toEqual({ number: read.number, subjects: [] });
   });
 
   test("a change for everyone if a number has no subject, as with an older version", async () => {
     await append([user("ann")]);
     await at.one.transaction((db) => logs[0].number(db));
-    expect((await logs[1].since(0)).subjects).toEqual(EVERYONE);
-    expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
+    expect((await at.two.store.changes.since(0)).subjects).toEqual(EVERYONE);
+    expect((await at.two.store.changes.since(1)).subjects).toEqual(EVERYONE);
     await append([user("bob")]);
-    expect((await logs[1].since(2)).subjects).toEqual([user("bob")]);
+    expect((await at.two.store.changes.since(2)).subjects).toEqual([user("bob")]);
   });
 
   test("a change for everyone if a change has too many subjects, or there are too many changes", async () => {
     const users = (count: number) => Array.from({ length: count }, (_, index) => user(`user ${index}`));
     await append(users(200));
-    expect((await logs[1].since(0)).subjects).toHaveLength(200);
+    expect((await at.two.store.changes.since(0)).subjects).toHaveLength(200);
     await append(users(201));
-    expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
+    expect((await at.two.store.changes.since(1)).subjects).toEqual(EVERYONE);
     await at.one.transaction(async (db) => {
       const first = await logs[0].numbers(db, 1000);
       const changes = users(1000).map((one, index) => ({
@@ -125,23 +132,23 @@ describe("another process reads", () => {
       }));
       await logs[0].record(db, changes);
     });
-    expect((await logs[1].since(2)).subjects).toEqual(EVERYONE);
-    expect((await logs[1].since(3)).subjects).toHaveLength(999);
+    expect((await at.two.store.changes.since(2)).subjects).toEqual(EVERYONE);
+    expect((await at.two.store.changes.since(3)).subjects).toHaveLength(999);
   });
 
   test("a change for everyone if older changes were removed, which happens after ten minutes", async () => {
     for (const id of ["ann", "bob", "eve"]) await append([user(id)]);
-    expect(await logs[0].removeOld(10)).toBe(0);
+    expect(await at.one.store.changes.removeOld(10)).toBe(0);
     await at.one.db
       .updateTable("sallyport_changes")
       .set(({ eb }) => ({ recorded_at: eb(at.one.now, "-", 10 * 60_000 + 1000) }))
       .where("number", "<=", 2)
       .execute();
-    const removed = await Promise.all([logs[0].removeOld(10), logs[1].removeOld(10)]);
+    const removed = await Promise.all(at.each((database) => database.store.changes.removeOld(10)));
     expect(removed[0] + removed[1]).toBe(2);
-    expect((await logs[1].since(0)).subjects).toEqual(EVERYONE);
-    expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
-    expect((await logs[1].since(2)).subjects).toEqual([user("eve")]);
+    expect((await at.two.store.changes.since(0)).subjects).toEqual(EVERYONE);
+    expect((await at.two.store.changes.since(1)).subjects).toEqual(EVERYONE);
+    expect((await at.two.store.changes.since(2)).subjects).toEqual([user("eve")]);
   });
 });
 

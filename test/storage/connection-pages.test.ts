@@ -1,9 +1,13 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Connections, PAGE_SIZE, PERMISSION_ENDED } from "../../src/connections/connections.ts";
-import type { ConnectionSelector } from "../../src/connections/selector.ts";
-import { UserPermissions } from "../../src/permissions/effective.ts";
 import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
-import { RevocationQueue } from "../../src/revocation/queue.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
+import {
+  CONNECTION_PAGE,
+  type ConnectionFilter,
+  type ConnectionSelector,
+  type ConnectionStore,
+  PERMISSION_ENDED,
+} from "../../src/storage/stores/connections.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addGroups, addMemberships, addSessions, addUsers, type Session } from "./tables.ts";
@@ -13,10 +17,10 @@ const ALL: ConnectionSelector = { kind: "all" };
 const ROOM: ConnectionSelector = { kind: "channel", channel: "room" };
 
 const at = twoProcesses();
-let sessions: Connections;
+let sessions: ConnectionStore;
 let gateway: string;
 beforeEach(async () => {
-  sessions = new Connections(at.two, new UserPermissions(at.two));
+  sessions = at.two.store.connections;
   gateway = await addGateway(at.one);
 });
 
@@ -48,7 +52,7 @@ async function idsBy(
   for (;;) {
     const page = await WAYS[way](selector, ids.at(-1) ?? "");
     ids.push(...page.map(({ id }) => id));
-    if (page.length < PAGE_SIZE) return ids;
+    if (page.length < CONNECTION_PAGE) return ids;
     await between(ids);
   }
 }
@@ -62,7 +66,7 @@ async function selected(selector: ConnectionSelector): Promise<string[]> {
 }
 
 describe("pages of connections", () => {
-  const ids = idsOfAllForms(2 * PAGE_SIZE + 9);
+  const ids = idsOfAllForms(2 * CONNECTION_PAGE + 9);
 
   test.each<ConnectionSelector>([
     ALL,
@@ -75,10 +79,10 @@ describe("pages of connections", () => {
     { kind: "deleted-user", userId: "ann" },
   ])("are complete and without duplicates for any order of ids: %j", async (selector) => {
     const users = "userId" in selector ? ["ann"] : idsOfAllForms(50);
-    await rightsGiven(at, async (grants, db) => {
+    await rightsGiven(at, async (changes, db) => {
       await addGroups(db, "Crew");
-      for (const user of users) await grants.addToGroup(db, user, "Crew", {});
-      await grants.grant(db, { group: "Crew" }, chat.read, {});
+      for (const user of users) await changes.addToGroup(user, "Crew");
+      await changes.grant({ group: "Crew" }, chat.read);
     });
     const closed_at = ["session", "deleted-user"].includes(selector.kind) ? 5 : null;
     const row = { session_id: "login", closed_at };
@@ -87,7 +91,7 @@ describe("pages of connections", () => {
     await join(ids, "Room");
     expect(await selected(selector)).toEqual(sorted(ids));
     const inOrder = await idsBy("page", selector);
-    for (const index of [0, PAGE_SIZE - 1, PAGE_SIZE, ids.length - 1]) {
+    for (const index of [0, CONNECTION_PAGE - 1, CONNECTION_PAGE, ids.length - 1]) {
       expect(await sessions.count(selector, inOrder[index] as string)).toBe(ids.length - index - 1);
     }
     expect(await sessions.page(selector, inOrder.at(-1) as string)).toEqual([]);
@@ -118,19 +122,18 @@ describe("pages of connections", () => {
   );
 
   test("end if the number of connections is exactly one page", async () => {
-    await add(ids.slice(0, PAGE_SIZE).map((id) => ({ id })));
-    expect(await selected(ALL)).toEqual(sorted(ids.slice(0, PAGE_SIZE)));
+    await add(ids.slice(0, CONNECTION_PAGE).map((id) => ({ id })));
+    expect(await selected(ALL)).toEqual(sorted(ids.slice(0, CONNECTION_PAGE)));
   });
 
   test("are read as their transaction has changed them", async () => {
     await add([{ id: "a" }, { id: "b" }]);
-    const one = new Connections(at.one, new UserPermissions(at.one));
-    const read = async (of: Connections, options?: Parameters<Connections["page"]>[2]) =>
-      (await of.page(ALL, "", options)).map(({ id }) => id);
+    const { connections } = storeOf(at.one);
+    const ids = (page: readonly { readonly id: string }[]) => page.map(({ id }) => id);
     await at.one.rollbackTransaction(async (db) => {
       await db.deleteFrom("sallyport_connections").where("id", "=", "a").execute();
-      expect(await read(one, { db })).toEqual(["b"]);
-      expect(await read(sessions)).toEqual(["a", "b"]);
+      expect(ids(await connections.pageIn(db, ALL, ""))).toEqual(["b"]);
+      expect(ids(await sessions.page(ALL, ""))).toEqual(["a", "b"]);
     });
   });
 });
@@ -159,23 +162,22 @@ describe("an audience", () => {
 
   test("can be the members of a group, the users of a revocation, or current holders", async () => {
     const groups = ALIKE_TRIMMED.slice(0, 12);
-    await rightsGiven(at, async (grants, db) => {
+    await rightsGiven(at, async (changes, db) => {
       await addGroups(db, ...groups);
-      for (const [index, group] of groups.entries()) await grants.addToGroup(db, `user ${index}`, group, {});
-      await grants.grant(db, { group: groups[0] as string }, chat.read, {});
-      await grants.grant(db, "user 1", chat.Read, {});
-      await grants.setFlag(db, "user 2", "is_superuser", true);
-      await grants.grant(db, "user 3", chat.read, {});
-      await grants.setFlag(db, "user 3", "is_active", false);
+      for (const [index, group] of groups.entries()) await changes.addToGroup(`user ${index}`, group);
+      await changes.grant({ group: groups[0] as string }, chat.read);
+      await changes.grant("user 1", chat.Read);
+      await changes.setSuperuser("user 2", true);
+      await changes.grant("user 3", chat.read);
+      await changes.setActive("user 3", false);
     });
     await add(groups.map((_, index) => ({ id: `${index}`, user_id: `user ${index}` })));
     await add([{ id: "nobody's" }, { id: "unknown", user_id: "unknown" }]);
     for (const [index, group] of groups.entries())
       expect(await selected({ kind: "group", group })).toEqual([`${index}`]);
-    const evictions = new RevocationQueue(at.one, "app");
     const users = ["user 5", "user 7", "unknown", "USER 8"];
     const revocationId = await at.one.transaction((db) =>
-      evictions.record(db, { scope: "users", users }, null),
+      storeOf(at.one).revocations.record(db, { scope: "users", users }, null, "process"),
     );
     expect(await selected({ kind: "listed", revocationId })).toEqual(["5", "7", "unknown"]);
     expect(await selected({ kind: "holders", permission: chat.read })).toEqual(["0", "2"]);
@@ -184,10 +186,9 @@ describe("an audience", () => {
   });
 
   test("includes the requested permissions of each connection", async () => {
-    await rightsGiven(at, async (grants, db) => {
+    await rightsGiven(at, async (changes, db) => {
       await addUsers(db, ["bob"]);
-      for (const permission of [chat.read, chat.Read, chat.write])
-        await grants.grant(db, "ann", permission, {});
+      for (const permission of [chat.read, chat.Read, chat.write]) await changes.grant("ann", permission);
     });
     await add([{ id: "a", user_id: "ann" }, { id: "b", user_id: "bob" }, { id: "c" }]);
     const brought = async (...only: string[]) =>
@@ -252,7 +253,7 @@ describe("a list of connections", () => {
       })),
     );
     for (const { id, text } of rows) await join([id], text);
-    const listed = async (filter: Parameters<Connections["list"]>[0], limit = 1000) =>
+    const listed = async (filter: ConnectionFilter, limit = 1000) =>
       (await sessions.list(filter, limit)).map(({ id }) => id);
     for (const { id, text } of rows) {
       for (const filter of [{ connection: id }, { user: text }, { view: text }, { channel: text }]) {

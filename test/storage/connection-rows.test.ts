@@ -1,16 +1,15 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Connections } from "../../src/connections/connections.ts";
-import { UserPermissions } from "../../src/permissions/effective.ts";
 import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
+import type { ConnectionStore } from "../../src/storage/stores/connections.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions } from "./tables.ts";
 import { idsOfAllForms } from "./texts.ts";
 
 const at = twoProcesses();
-let sessions: readonly [Connections, Connections];
+let sessions: readonly [ConnectionStore, ConnectionStore];
 let gateway: string;
 beforeEach(async () => {
-  sessions = at.each((database) => new Connections(database, new UserPermissions(database)));
+  sessions = at.each(({ store }) => store.connections);
   gateway = await addGateway(at.one);
 });
 
@@ -58,7 +57,7 @@ describe("the connections of a gateway that was restarted", () => {
     expect(sorted(passed)).toEqual([0, 0, 0, 299]);
     expect(await members()).toEqual(sorted([...twice(elsewhere), ids[299], ids[299]]));
     for (const id of [ids[0], ids[298]]) expect(await sessions[1].isConnected(id as string)).toBe(false);
-    for (const id of elsewhere) expect(await sessions[1].findById(at.two.db, id)).toMatchObject({ id });
+    for (const id of elsewhere) expect(await sessions[1].findById(id)).toMatchObject({ id });
     expect(await rows()).toHaveLength(320);
   });
 });
@@ -78,7 +77,7 @@ describe("connections that are too old", () => {
     const [old, young] = [ids.slice(0, 1600), ids.slice(1600)];
     await aged(young, 3 * MAX_CONNECTION_ROW_AGE_MS - 60_000);
     await aged(old, 3 * MAX_CONNECTION_ROW_AGE_MS + 1);
-    const remove = (each: Connections) => each.removeOlder(3 * MAX_CONNECTION_ROW_AGE_MS, 300);
+    const remove = (each: ConnectionStore) => each.removeOlder(3 * MAX_CONNECTION_ROW_AGE_MS, 300);
     expect(await remove(sessions[0])).toBe(300);
     expect(await members()).toHaveLength(2 * 1400);
     const { passed, failed } = await at.race(4, sessions, remove);

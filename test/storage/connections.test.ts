@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Connections } from "../../src/connections/connections.ts";
-import { UserPermissions } from "../../src/permissions/effective.ts";
 import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
+import type { SqlConnections } from "../../src/storage/sql/connections.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions, type Session } from "./tables.ts";
@@ -11,10 +11,10 @@ const HOUR_MS = 3_600_000;
 const LEFT = { code: undefined, reason: undefined };
 
 const at = twoProcesses();
-let sessions: readonly [Connections, Connections];
+let sessions: readonly [SqlConnections, SqlConnections];
 let gateway: string;
 beforeEach(async () => {
-  sessions = at.each((database) => new Connections(database, new UserPermissions(database)));
+  sessions = at.each((database) => storeOf(database).connections);
   gateway = await addGateway(at.one);
 });
 afterEach(() => {
@@ -48,9 +48,9 @@ async function openIds(): Promise<string[]> {
 describe("a connection", () => {
   test("is found by its connection id, with its channels, user flags and permissions", async () => {
     const until = Date.now() + HOUR_MS;
-    await rightsGiven(at, async (grants, db) => {
-      await grants.grant(db, "ann", chat.read, { until });
-      await grants.setFlag(db, "ann", "is_superuser", true);
+    await rightsGiven(at, async (changes) => {
+      await changes.grant("ann", chat.read, { until });
+      await changes.setSuperuser("ann", true);
     });
     await add({ id: "s", connection_id: "c", user_id: "ann", session_id: "login", view: "/ws/ä'\"" });
     await aged(5000, ["s"]);
@@ -123,7 +123,7 @@ describe("a connection", () => {
         })),
       );
     }
-    const found = async (each: Connections, gatewayId: string, connection: string) =>
+    const found = async (each: SqlConnections, gatewayId: string, connection: string) =>
       (await each.find(gatewayId, connection))?.id;
     for (let round = 0; round < 30; round++) {
       const gatewayId = [gateway, other, "none"][round % 3] as string;
@@ -132,7 +132,7 @@ describe("a connection", () => {
       // A read inside a transaction goes through Kysely, and one at the same time waits for it.
       if (round % 4 === 0) {
         const both = [
-          at.two.transaction((db) => sessions[1].findById(db, `${other} Ann`)),
+          at.two.transaction((db) => sessions[1].findIn(db, `${other} Ann`)),
           found(sessions[1], gatewayId, connection),
         ];
         expect((await Promise.all(both))[1]).toBe(id);
@@ -161,7 +161,7 @@ describe("a connection", () => {
         id,
         isThere,
       ]);
-      expect([id, (await sessions[1].findById(at.two.db, id)) !== undefined]).toEqual([id, isThere]);
+      expect([id, (await sessions[1].findById(id)) !== undefined]).toEqual([id, isThere]);
       expect(await sessions[1].isConnected(id)).toBe(true);
     }
   });
@@ -169,10 +169,10 @@ describe("a connection", () => {
   test("is found by its id in a transaction, as the transaction has changed it", async () => {
     await addMany(["a", "A"]);
     await at.one.rollbackTransaction(async (db) => {
-      expect(await sessions[0].findById(db, "a")).toMatchObject({ id: "a", connectionId: "connection a" });
+      expect(await sessions[0].findIn(db, "a")).toMatchObject({ id: "a", connectionId: "connection a" });
       await db.updateTable("sallyport_connections").set({ closed_at: 1 }).where("id", "=", "a").execute();
-      expect(await sessions[0].findById(db, "a")).toBeUndefined();
-      expect(await sessions[1].findById(at.two.db, "a")).toMatchObject({ id: "a" });
+      expect(await sessions[0].findIn(db, "a")).toBeUndefined();
+      expect(await sessions[1].findById("a")).toMatchObject({ id: "a" });
     });
   });
 });

@@ -24,7 +24,7 @@ afterEach(() => {
 const logs = (options: DecisionLogOptions = {}) =>
   at.each(
     (database) =>
-      new DecisionLog(database, parseOptions("decisionLog", decisionLogSchema, options), {
+      new DecisionLog(database.store.decisions, parseOptions("decisionLog", decisionLogSchema, options), {
         onDecision: (one) => received.push(one),
         onError: (error, where) => errors.push({ error, where }),
       }),

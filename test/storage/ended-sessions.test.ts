@@ -5,8 +5,10 @@ import {
   endedSessionsSchema,
   hashSessionId,
 } from "../../src/auth/ended-sessions.ts";
+import { Tokens } from "../../src/auth/tokens.ts";
 import { ConfigurationError, RequestError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
+import { Changes } from "./people.ts";
 import { twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
 
@@ -23,8 +25,10 @@ afterEach(() => {
 });
 
 const ended = (options: EndedSessionsOptions = {}) =>
-  new EndedSessions(at.one, parseOptions("endedSessions", endedSessionsSchema, options), (error, where) =>
-    errors.push({ error, where }),
+  new EndedSessions(
+    at.one.store.sessions,
+    parseOptions("endedSessions", endedSessionsSchema, options),
+    (error, where) => errors.push({ error, where }),
   );
 
 /** Stores sessions that ended a number of milliseconds ago. */
@@ -40,14 +44,28 @@ async function add(count: number, agoMs: number): Promise<void> {
 const rowCount = async () =>
   (await at.two.db.selectFrom("sallyport_ended_sessions").select("session_hash").execute()).length;
 
+/** Ends a session in the first process. */
+const end = (sessionHash: string) =>
+  new Changes(at.one).apply({ kind: "end-session", sessionHash, fingerprint: "abc" });
+
+/** Issues a token in the second process, unless the session has ended. */
+async function issue(
+  sessions: EndedSessions,
+  identity: { readonly userId: string; readonly sessionId: string | null },
+): Promise<void> {
+  const grant = { ...identity, origin: null, gatewayId: null, view: null, channel: null };
+  await new Tokens(at.two.store.tokens, 60).issue(grant, sessions.checkOf(identity));
+}
+
 describe("an ended session", () => {
   test("causes 401, and sessions with similar ids do not", async () => {
     const sessions = ended();
-    await sessions.add(at.one.db, hashSessionId("ann"));
-    await sessions.add(at.one.db, hashSessionId("ann"));
+    await end(hashSessionId("ann"));
+    await end(hashSessionId("ann"));
     for (const id of ALIKE) {
       const sessionId = hashSessionId(id);
-      const checked = sessions.requireOpen(at.two.db, { userId: "user-1", sessionId });
+      expect(await at.two.store.sessions.isEnded({ hash: sessionId, keepMs: DAY_MS }), id).toBe(id === "ann");
+      const checked = issue(sessions, { userId: "user-1", sessionId });
       if (id !== "ann") await expect(checked, id).resolves.toBeUndefined();
       else {
         const error = await checked.catch((cause: unknown) => cause);
@@ -55,20 +73,17 @@ describe("an ended session", () => {
         expect(error).toMatchObject({ status: 401, reason: "session-ended" });
       }
     }
-    await expect(
-      sessions.requireOpen(at.two.db, { userId: "ann", sessionId: null }),
-    ).resolves.toBeUndefined();
+    await expect(issue(sessions, { userId: "ann", sessionId: null })).resolves.toBeUndefined();
     expect(await rowCount()).toBe(1);
   });
 
   test("causes no 401 if its id is the user id, and this error is reported once", async () => {
     const sessions = ended();
     const sessionId = hashSessionId("ann");
-    await sessions.add(at.one.db, sessionId);
-    for (let times = 0; times < 2; times++)
-      await sessions.requireOpen(at.one.db, { userId: "ann", sessionId });
+    await end(sessionId);
+    for (let times = 0; times < 2; times++) await issue(sessions, { userId: "ann", sessionId });
     expect(errors).toEqual([{ error: expect.any(ConfigurationError), where: "authenticate()" }]);
-    await expect(sessions.requireOpen(at.one.db, { userId: "bob", sessionId })).rejects.toThrow(RequestError);
+    await expect(issue(sessions, { userId: "bob", sessionId })).rejects.toThrow(RequestError);
   });
 });
 

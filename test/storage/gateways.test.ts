@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type GatewayRegistration, Gateways, gatewaySecret, hashSecret } from "../../src/auth/gateways.ts";
 import { ConfigurationError } from "../../src/errors.ts";
+import { SqlGateways } from "../../src/storage/sql/gateways.ts";
+import type { Store } from "../../src/storage/store.ts";
+import type { Gateway } from "../../src/storage/stores/gateways.ts";
 import { changedStorage } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addSessions } from "./tables.ts";
@@ -331,21 +334,20 @@ describe("a read that is in flight during a change", () => {
       release = resolve;
     });
     let isRead = false;
-    const heldDb = at.one.db.withPlugin({
-      transformQuery: ({ node }) => node,
-      transformResult: async ({ result }) => {
-        isRead = true;
-        await held;
-        return result;
-      },
+    class HeldGateways extends SqlGateways {
+      override async list(): Promise<readonly Gateway[]> {
+        const gatewaysAtStart = await super.list();
+        if (!isRead) {
+          isRead = true;
+          await held;
+        }
+        return gatewaysAtStart;
+      }
+    }
+    const store: Store = Object.assign(Object.create(at.two.store), {
+      gateways: new HeldGateways(at.two),
     });
-    // The held read keeps its connection, so everything after it uses another one.
-    const dbs = [heldDb];
-    const storage = changedStorage(at.two, {
-      get db() {
-        return dbs.shift() ?? at.two.db;
-      },
-    });
+    const storage = changedStorage(at.two, { store });
     const isHeld = () => expect.poll(() => isRead).toBe(true);
     return { slow: new Gateways(storage), release, isHeld };
   }

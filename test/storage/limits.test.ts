@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConnectLimits } from "../../src/auth/connect-limits.ts";
 import { type CountedLimit, limitKey, parseLimitKey } from "../../src/auth/limit-keys.ts";
+import { type Limits, limitsSchema } from "../../src/auth/limit-options.ts";
 import { LimitSettings } from "../../src/auth/limit-settings.ts";
-import { type Limits, limitsSchema, RateLimits } from "../../src/auth/rate-limits.ts";
+import { RateLimits } from "../../src/auth/rate-limits.ts";
 import { RequestError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
-import { ChangeLog } from "../../src/revocation/change-log.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
+import type { CountedKey } from "../../src/storage/stores/limits.ts";
 import { type Outcome, sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
 
@@ -14,7 +16,7 @@ const MINUTE_MS = 60_000;
 const at = twoProcesses();
 let limits: readonly [RateLimits, RateLimits];
 beforeEach(() => {
-  limits = at.each((database) => new RateLimits(database));
+  limits = at.each(({ store }) => new RateLimits(store.limits));
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -44,7 +46,7 @@ async function counted(): Promise<Record<string, number>> {
 describe("a limit", () => {
   test("allows exactly its number of concurrent calls", async () => {
     for (const limit of [1, 7, 39]) {
-      const outcome = await at.race(40, limits, (each) => each.takeAlone(`of ${limit}`, limit));
+      const outcome = await at.race(40, limits, (each) => each.take(`of ${limit}`, limit));
       expect(outcome.passed).toHaveLength(limit);
       expectRefusals(outcome, 40 - limit);
     }
@@ -52,88 +54,89 @@ describe("a limit", () => {
   });
 
   test("also holds within transactions, and does not count a transaction that is rolled back", async () => {
-    const nouns = at.each((database) => ({ database, limits: new RateLimits(database) }));
-    const outcome = await at.race(40, nouns, (each, index) =>
-      each.database.sharedTransaction(async (db) => {
-        await each.limits.take(db, "key", 5);
+    const outcome = await at.race(40, [at.one, at.two], (database, index) =>
+      database.sharedTransaction(async (db) => {
+        if (!(await storeOf(database).limits.takeIn(db, { key: "key", limit: 5 }))) return "rejected";
         if (index < 3) throw new Error("undone");
+        return "counted";
       }),
     );
-    const undone = outcome.failed.filter((error) => (error as Error).message === "undone");
-    expect(outcome.passed).toHaveLength(5);
-    expectRefusals(
-      { ...outcome, failed: outcome.failed.filter((error) => !undone.includes(error)) },
-      35 - undone.length,
-    );
+    for (const error of outcome.failed) expect((error as Error).message).toBe("undone");
+    expect(outcome.passed.filter((result) => result === "counted")).toHaveLength(5);
+    expect(outcome.passed.filter((result) => result === "rejected")).toHaveLength(35 - outcome.failed.length);
     expect(await counted()).toEqual({ key: 5 });
   });
 
   test("of 0 rejects every call, and without a limit nothing is counted", async () => {
-    expectRefusals(await at.race(4, limits, (each) => each.takeAlone("never", 0)), 4);
-    expectRefusals(await at.race(4, limits, (each) => each.check(at.one.db, "never", 0)), 4);
-    const [error] = (await at.race(1, limits, (each) => each.take(at.one.db, "never", 0))).failed;
+    expectRefusals(await at.race(4, limits, (each) => each.take("never", 0)), 4);
+    expectRefusals(await at.race(4, limits, (each) => each.check("never", 0)), 4);
+    const [error] = (await at.race(1, limits, (each) => each.take("never", 0))).failed;
     expect(error).toMatchObject({ reason: "limit", status: 429, retryAfterSeconds: 60 });
-    await limits[0].take(at.one.db, "always", false);
-    await limits[0].takeAlone("always", false);
-    await limits[0].check(at.one.db, "always", false);
+    expect(
+      await at.one.transaction((db) => storeOf(at.one).limits.takeIn(db, { key: "never", limit: 0 })),
+    ).toBe(false);
+    const [user, address] = ["user", "address"].map((key) => ({ key, limit: 0 })) as [CountedKey, CountedKey];
+    expect(await at.one.store.limits.takeBoth(user, { ...address, limit: 1 })).toEqual(new Set());
+    expect(await at.one.store.limits.takeBoth({ ...user, limit: 1 }, address)).toEqual(new Set());
+    await limits[0].take("always", false);
+    await limits[0].check("always", false);
     expect(await counted()).toEqual({});
   });
 
   test("is checked without counting", async () => {
-    await limits[0].takeAlone("key", 2);
-    for (let times = 0; times < 5; times++) await limits[1].check(at.two.db, "key", 2);
-    await limits[1].takeAlone("key", 2);
-    expectRefusals(await at.race(2, limits, (each) => each.check(at.two.db, "key", 2)), 2);
+    await limits[0].take("key", 2);
+    for (let times = 0; times < 5; times++) await limits[1].check("key", 2);
+    await limits[1].take("key", 2);
+    expectRefusals(await at.race(2, limits, (each) => each.check("key", 2)), 2);
     expect(await counted()).toEqual({ key: 2 });
   });
 
   test("applies to each key separately, also to similar keys", async () => {
-    for (const key of ALIKE) await limits[0].takeAlone(key, 1);
-    for (const key of ALIKE)
-      expectRefusals(await at.race(1, [limits[1]], (each) => each.takeAlone(key, 1)), 1);
+    for (const key of ALIKE) await limits[0].take(key, 1);
+    for (const key of ALIKE) expectRefusals(await at.race(1, [limits[1]], (each) => each.take(key, 1)), 1);
     expect(await counted()).toEqual(Object.fromEntries(ALIKE.map((key) => [key, 1])));
   });
 
   test("starts a new window after one minute by the database clock", async () => {
-    await at.race(3, limits, (each) => each.takeAlone("key", 3));
+    await at.race(3, limits, (each) => each.take("key", 3));
     await begun("key", MINUTE_MS - 20_000);
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10 * MINUTE_MS });
-    const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
+    const [error] = (await at.race(1, [limits[1]], (each) => each.take("key", 3))).failed;
     expect((error as RequestError).retryAfterSeconds).toBeGreaterThan(1);
     expect((error as RequestError).retryAfterSeconds).toBeLessThanOrEqual(20);
     await begun("key", MINUTE_MS);
-    await limits[1].check(at.two.db, "key", 3);
-    const outcome = await at.race(20, limits, (each) => each.takeAlone("key", 3));
+    await limits[1].check("key", 3);
+    const outcome = await at.race(20, limits, (each) => each.take("key", 3));
     expect(outcome.passed).toHaveLength(3);
     expectRefusals(outcome, 17);
     expect(await counted()).toEqual({ key: 3 });
   });
 
   test("does not last longer when the database clock is set back, nor shorter after a small step", async () => {
-    await at.race(3, limits, (each) => each.takeAlone("key", 3));
+    await at.race(3, limits, (each) => each.take("key", 3));
     // The rows as they are after the clock was set back.
     await begun("key", -4_000);
-    const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
+    const [error] = (await at.race(1, [limits[1]], (each) => each.take("key", 3))).failed;
     expect((error as RequestError).retryAfterSeconds).toBe(60);
     await begun("key", -60 * MINUTE_MS);
-    await limits[1].check(at.two.db, "key", 3);
-    const outcome = await at.race(20, limits, (each) => each.takeAlone("key", 3));
+    await limits[1].check("key", 3);
+    const outcome = await at.race(20, limits, (each) => each.take("key", 3));
     expect(outcome.passed).toHaveLength(3);
     expectRefusals(outcome, 17);
     // The window begins at the new time.
     await begun("key", MINUTE_MS - 20_000);
-    const [later] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
+    const [later] = (await at.race(1, [limits[1]], (each) => each.take("key", 3))).failed;
     expect((later as RequestError).retryAfterSeconds).toBeLessThanOrEqual(20);
   });
 
   test("can be as large as 2^40", async () => {
     const limit = 2 ** 40;
-    await limits[0].takeAlone("key", limit);
+    await limits[0].take("key", limit);
     await at.one.db
       .updateTable("sallyport_counters")
       .set({ count: limit - 2 })
       .execute();
-    const outcome = await at.race(10, limits, (each) => each.takeAlone("key", limit));
+    const outcome = await at.race(10, limits, (each) => each.take("key", limit));
     expect(outcome.passed).toHaveLength(2);
     expect(await counted()).toEqual({ key: limit });
   });
@@ -141,22 +144,21 @@ describe("a limit", () => {
 
 describe("expired windows", () => {
   test("are removed after ten minutes up to a limit, but never the count of changes", async () => {
-    const changeLog = new ChangeLog(at.one);
-    await at.one.transaction((db) => changeLog.append(db));
+    await at.one.store.audit.append({ action: "provision" });
     for (let index = 0; index < 30; index++) {
-      await limits[0].takeAlone(`key ${index}`, 5);
+      await limits[0].take(`key ${index}`, 5);
       if (index < 25) await begun(`key ${index}`, 11 * MINUTE_MS);
     }
     await begun("key 29", 9 * MINUTE_MS);
-    expect(await limits[0].removeEnded(10)).toBe(10);
-    const { passed } = await at.race(6, limits, (each) => each.removeEnded(4));
+    expect(await at.one.store.limits.removeEnded(10)).toBe(10);
+    const { passed } = await at.race(6, [at.one, at.two], ({ store }) => store.limits.removeEnded(4));
     let removed = passed.reduce((sum, count) => sum + count, 0);
-    for (let more = 1; more > 0; removed += more) more = await limits[1].removeEnded(4);
+    for (let more = 1; more > 0; removed += more) more = await at.two.store.limits.removeEnded(4);
     expect(removed).toBe(15);
     expect(sorted(Object.keys(await counted()))).toEqual(
       sorted(["changes recorded", ...[25, 26, 27, 28, 29].map((index) => `key ${index}`)]),
     );
-    expect(await changeLog.last(at.two.db)).toBe(1);
+    expect(await at.two.store.changes.last()).toBe(1);
   });
 });
 
@@ -164,7 +166,7 @@ describe("open windows", () => {
   const keyOf = (limit: CountedLimit, subject: string, gatewayId: string | null = "g") =>
     limitKey({ limit, subject, gatewayId, view: null });
   const taken = async (key: string, times = 1) => {
-    for (let time = 0; time < times; time++) await limits[0].takeAlone(key, 100);
+    for (let time = 0; time < times; time++) await limits[0].take(key, 100);
   };
   const keys = async (
     of: { user?: string; address?: string },
@@ -172,7 +174,7 @@ describe("open windows", () => {
     after?: { key: string; count: number },
   ) => (await limits[1].windows(of, limit, after)).map(({ key }) => key);
   const clear = (of: { user?: string; address?: string }) =>
-    at.one.transaction((db) => limits[0].clear(db, of));
+    limits[0].clear(of, (cleared) => ({ action: "clear-limits", details: { cleared } }));
 
   test("are listed with the highest counts first, and with the time until they end", async () => {
     const [a, b, c, over] = ["a", "b", "c", "over"].map((subject) => keyOf("connectsPerUser", subject));
@@ -223,8 +225,7 @@ describe("open windows", () => {
   });
 
   test("are cleared for a user, an address or all, and their number is returned", async () => {
-    const changeLog = new ChangeLog(at.one);
-    await at.one.transaction((db) => changeLog.append(db));
+    await at.one.store.audit.append({ action: "provision" });
     const kept = [keyOf("connectsPerUser", "Ann"), keyOf("connectsPerIp", "ann")];
     const ended = keyOf("tokensPerUser", "ann", null);
     for (const key of [...kept, ended, keyOf("connectsPerUser", "ann")]) await taken(key, 2);
@@ -239,6 +240,8 @@ describe("open windows", () => {
     await taken(keyOf("connectsPerUser", "bob"));
     expect(await clear({})).toBe(2);
     expect(sorted(Object.keys(await counted()))).toEqual(["another counter", "changes recorded"]);
+    const entries = await at.two.store.audit.list({ limit: 4 });
+    expect(entries.map(({ details }) => details)).toEqual([2, 0, 1, 1].map((cleared) => ({ cleared })));
   });
 });
 
@@ -269,11 +272,11 @@ describe("connects", () => {
 
   const connectLimits = (given: Partial<Limits>) =>
     at.each(
-      (database) =>
+      ({ store }) =>
         new ConnectLimits(
-          database,
+          store.limits,
           new LimitSettings(parseOptions("limits", limitsSchema, given), new Map()),
-          new RateLimits(database),
+          new RateLimits(store.limits),
         ),
     );
   const keyOf = (limit: CountedLimit, subject: string, gatewayId = "g") =>

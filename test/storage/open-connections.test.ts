@@ -1,48 +1,30 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { beforeEach, describe, expect, test } from "vitest";
-import { hashToken, Tokens } from "../../src/auth/tokens.ts";
-import { Connections } from "../../src/connections/connections.ts";
-import {
-  type CheckedConnection,
-  ConnectionOpener,
-  connectionsLock,
-  type NewConnection,
-  type SpentTokenRef,
-} from "../../src/connections/open.ts";
-import { UserPermissions } from "../../src/permissions/effective.ts";
-import { Grants } from "../../src/permissions/grants.ts";
-import { ChangeLog } from "../../src/revocation/change-log.ts";
-import type { ChangedSubject } from "../../src/revocation/changed-subjects.ts";
+import { hashToken } from "../../src/auth/tokens.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { chat, rightsGiven } from "./people.ts";
+import { ChangeLog } from "../../src/storage/sql/change-log.ts";
+import type { ChangedSubject } from "../../src/storage/stores/changes.ts";
+import type {
+  CheckedPermissions,
+  NewConnection,
+  OpenResult,
+  SpentTokenRef,
+} from "../../src/storage/stores/connections.ts";
+import type { EffectivePermissions } from "../../src/storage/stores/users.ts";
+import { changedStorage } from "../postgres/storage-at.ts";
+import { Changes, chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addGroups } from "./tables.ts";
 import { ALIKE } from "./texts.ts";
 
-interface Process {
-  readonly database: Database;
-  readonly entries: ConnectionOpener;
-  readonly sessions: Connections;
-  readonly tokens: Tokens;
-  readonly changeLog: ChangeLog;
-}
-
 const at = twoProcesses();
-let processes: readonly [Process, Process];
 let gateway: string;
 beforeEach(async () => {
   await rightsGiven(at);
   gateway = await addGateway(at.one);
-  processes = at.each((database) => {
-    const rights = new UserPermissions(database);
-    const tokens = new Tokens(database, 60, rights);
-    const changeLog = new ChangeLog(database);
-    const entries = new ConnectionOpener(database, rights, tokens, changeLog);
-    return { database, entries, tokens, changeLog, sessions: new Connections(database, rights) };
-  });
 });
 
-const entry = (given: Partial<NewConnection> = {}): NewConnection => ({
+const newConnection = (given: Partial<NewConnection> = {}): NewConnection => ({
   id: randomUUID(),
   gatewayId: gateway,
   connectionId: "connection",
@@ -57,26 +39,45 @@ const entry = (given: Partial<NewConnection> = {}): NewConnection => ({
   ...given,
 });
 
-/** Opens a connection as $connect does. */
-const open = ({ database, entries }: Process, given: Partial<NewConnection> = {}) =>
-  database.sharedTransaction((db) => entries.open(db, entry(given)));
+interface Opened {
+  readonly id: string;
+  readonly kind: OpenResult["kind"];
+  /** The permissions of the user, as the check received them. */
+  readonly user: EffectivePermissions | undefined;
+}
 
-const issue = (sessionId: string) =>
-  processes[0].tokens.issue(at.one.db, {
-    userId: "ann",
-    sessionId,
-    origin: null,
-    gatewayId: null,
-    view: null,
-    channel: null,
-  });
+/** Opens a connection as $connect does. */
+async function open(
+  { store }: Database,
+  given: Partial<NewConnection> = {},
+  checked?: CheckedPermissions,
+): Promise<Opened> {
+  const connection = newConnection(given);
+  let user: EffectivePermissions | undefined;
+  const check = (permissions: EffectivePermissions) => {
+    user = permissions;
+  };
+  const { kind } = await store.connections.open(connection, check, checked);
+  return { id: connection.id, kind, user };
+}
+
+const isOpened = ({ kind }: Opened) => kind === "opened";
 
 /** Issues a token and spends it. */
 async function spentToken(sessionId: string): Promise<SpentTokenRef> {
-  const token = await issue(sessionId);
-  const { spentAt } = await processes[0].tokens.spend(token);
-  return { hash: hashToken(token), spentAt };
+  const hash = hashToken(randomBytes(32).toString("hex"));
+  const grant = { userId: "ann", sessionId, origin: null, gatewayId: null, view: null, channel: null };
+  const { tokens } = at.one.store;
+  expect(await tokens.issue(hash, grant, { expiresInMs: 60_000, session: null })).toBe(true);
+  const spent = await tokens.spend(hash);
+  return { hash, spentAt: spent?.spentAt ?? 0 };
 }
+
+const endSession = (database: Database, sessionHash: string) =>
+  new Changes(database).apply({ kind: "end-session", sessionHash, fingerprint: "abc" });
+
+const append = (scope: ChangedSubject["scope"], subject: string) =>
+  at.two.transaction((db) => new ChangeLog(at.two).append(db, [{ scope, subject }]));
 
 const rows = () => at.two.db.selectFrom("sallyport_connections").selectAll().execute();
 const memberships = () => at.two.db.selectFrom("sallyport_memberships").selectAll().execute();
@@ -85,12 +86,13 @@ describe("a new connection", () => {
   test("has one row and its channel when many calls open it at once", async () => {
     for (const [round, channel] of [undefined, "rooms/general", "Räume/'😀\""].entries()) {
       const connectionId = `connection ${round}`;
-      const { passed, failed } = await at.race(20, processes, (each) =>
+      const { passed, failed } = await at.race(20, [at.one, at.two], (each) =>
         open(each, { connectionId, channel }),
       );
       expect(failed).toEqual([]);
-      const opened = passed.filter((session) => session !== undefined);
+      const opened = passed.filter(isOpened);
       expect(opened).toHaveLength(1);
+      expect(passed.filter(({ kind }) => kind === "exists")).toHaveLength(19);
       const mine = (await rows()).filter((row) => row.connection_id === connectionId);
       expect(mine.map(({ id }) => id)).toEqual([opened[0]?.id]);
       const joined = (await memberships()).filter(({ connection_key }) => connection_key === opened[0]?.id);
@@ -108,10 +110,10 @@ describe("a new connection", () => {
         sourceIp: text,
         channel: text,
       };
-      const opened = await open(processes[0], given);
-      const found = await processes[1].sessions.find(gateway, text);
+      const opened = await open(at.one, given);
+      const found = await at.two.store.connections.find(gateway, text);
       expect(found).toMatchObject({
-        id: opened?.id,
+        id: opened.id,
         view: text,
         userId: text,
         sessionId: text,
@@ -119,10 +121,10 @@ describe("a new connection", () => {
       });
     }
     const before = await at.time();
-    const opened = await open(processes[0], { userId: null });
-    const row = (await rows()).find(({ id }) => id === opened?.id);
+    const opened = await open(at.one, { userId: null });
+    const row = (await rows()).find(({ id }) => id === opened.id);
     expect(row).toEqual({
-      id: opened?.id,
+      id: opened.id,
       gateway_id: gateway,
       connection_id: "connection",
       view: "/ws/chat",
@@ -143,90 +145,92 @@ describe("a new connection", () => {
 
   test("needs a connection id that is unused at its gateway, also by closed connections", async () => {
     const other = await addGateway(at.one, "other");
-    const first = await open(processes[0]);
-    await processes[1].sessions.disconnect(gateway, "connection", { code: undefined, reason: undefined });
-    expect(await open(processes[1], { channel: "room" })).toBeUndefined();
-    const elsewhere = await open(processes[1], { gatewayId: other });
-    expect(sorted((await rows()).map(({ id }) => id))).toEqual(sorted([first?.id, elsewhere?.id]));
+    const first = await open(at.one);
+    await at.two.store.connections.disconnect(gateway, "connection", { code: undefined, reason: undefined });
+    expect(await open(at.two, { channel: "room" })).toMatchObject({ kind: "exists" });
+    const elsewhere = await open(at.two, { gatewayId: other });
+    expect(sorted((await rows()).map(({ id }) => id))).toEqual(sorted([first.id, elsewhere.id]));
     expect(await memberships()).toEqual([]);
-    await expect(open(processes[0], { gatewayId: "none" })).rejects.toThrow(/foreign/i);
+    await expect(open(at.one, { gatewayId: "none" })).rejects.toThrow(/foreign/i);
   });
 
   test("is returned with the current permissions of its user", async () => {
     const until = Date.now() + 3_600_000;
-    await rightsGiven(at, async (grants, db) => {
+    await rightsGiven(at, async (changes, db) => {
       await addGroups(db, "Crew");
-      await grants.grant(db, "ann", chat.read, { until });
-      await grants.grant(db, { group: "Crew" }, chat.write, {});
-      await grants.addToGroup(db, "ann", "Crew", {});
+      await changes.grant("ann", chat.read, { until });
+      await changes.grant({ group: "Crew" }, chat.write);
+      await changes.addToGroup("ann", "Crew");
     });
     for (const channel of [undefined, "room"]) {
-      const opened = await open(processes[1], { connectionId: `${channel}`, channel });
-      expect(opened).toMatchObject({ isActive: true, isSuperuser: false });
-      expect(opened?.grants).toHaveLength(2);
-      expect(opened?.grants).toContainEqual({ permission: "chat.read", group: null, until });
-      expect(opened?.grants).toContainEqual({ permission: "chat.write", group: "Crew", until: null });
-      const Ann = await open(processes[1], { connectionId: `Ann ${channel}`, userId: "Ann", channel });
-      expect(Ann).toMatchObject({ isActive: false, permissions: [] });
-      const anonymous = await open(processes[1], {
-        connectionId: `nobody ${channel}`,
-        userId: null,
-        channel,
-      });
-      expect(anonymous).toMatchObject({ isActive: false, permissions: [] });
+      const { user } = await open(at.two, { connectionId: `${channel}`, channel });
+      expect(user).toMatchObject({ isActive: true, isSuperuser: false });
+      expect(user?.grants).toHaveLength(2);
+      expect(user?.grants).toContainEqual({ permission: "chat.read", group: null, until });
+      expect(user?.grants).toContainEqual({ permission: "chat.write", group: "Crew", until: null });
+      const Ann = await open(at.two, { connectionId: `Ann ${channel}`, userId: "Ann", channel });
+      expect(Ann.user).toMatchObject({ isActive: false, permissions: [] });
+      const anonymous = await open(at.two, { connectionId: `nobody ${channel}`, userId: null, channel });
+      expect(anonymous.user).toMatchObject({ isActive: false, permissions: [] });
     }
   });
 
-  test("is absent, also from its channel, if its transaction is rolled back", async () => {
-    const undone = at.one.sharedTransaction(async (db) => {
-      expect(await processes[0].entries.open(db, entry({ channel: "room" }))).toBeDefined();
+  test("is absent, also from its channel, if the check of its permissions throws", async () => {
+    const refuse = () => {
       throw new Error("refused");
-    });
-    await expect(undone).rejects.toThrow("refused");
+    };
+    const opening = at.one.store.connections.open(newConnection({ channel: "room" }), refuse);
+    await expect(opening).rejects.toThrow("refused");
     expect([await rows(), await memberships()]).toEqual([[], []]);
-    expect(await open(processes[1], { channel: "room" })).toBeDefined();
+    expect(await open(at.two, { channel: "room" })).toMatchObject({ kind: "opened" });
   });
 });
 
-describe("a connection that opens unless something changed", () => {
-  test("has one row and its channel, if no change was recorded and no grant expired", async () => {
-    const [{ entries }, { changeLog, sessions }] = processes;
-    const checked = (given: Partial<CheckedConnection>) =>
-      entries.openUnchanged({ ...entry(), since: 0, validUntil: null, ...given }, undefined);
+describe("a connection with permissions that were checked before", () => {
+  const UNCHANGED = { since: 0, grants: [] };
+  const expiring = (until: number) => ({
+    since: 0,
+    grants: [{ permission: chat.read, group: null, until }],
+  });
+
+  test("has one row and its channel, and is checked again after a change or an expiry", async () => {
     for (const channel of [undefined, "room"]) {
-      const id = randomUUID();
       const connectionId = `${channel}`;
-      expect(await checked({ id, connectionId, channel })).toBe(true);
-      expect(await checked({ connectionId, channel })).toBe(false);
-      const found = await sessions.find(gateway, connectionId);
-      expect(found).toMatchObject({ id, userId: "ann", channels: channel === undefined ? [] : [channel] });
+      const opened = await open(at.one, { connectionId, channel }, UNCHANGED);
+      expect(opened).toMatchObject({ kind: "opened", user: undefined });
+      expect(await open(at.one, { connectionId, channel }, UNCHANGED)).toMatchObject({ kind: "exists" });
+      const found = await at.two.store.connections.find(gateway, connectionId);
+      const channels = channel === undefined ? [] : [channel];
+      expect(found).toMatchObject({ id: opened.id, userId: "ann", channels });
     }
     const now = await at.time();
-    expect(await checked({ connectionId: "ended", channel: "room", validUntil: now - 1 })).toBe(false);
-    expect(await checked({ connectionId: "ends later", channel: "room", validUntil: now + 60_000 })).toBe(
-      true,
-    );
-    await at.two.transaction((db) => changeLog.append(db, [{ scope: "user", subject: "bob" }]));
-    expect(await checked({ connectionId: "before the change", channel: "room" })).toBe(false);
-    expect(await checked({ connectionId: "after the change", channel: "room", since: 1 })).toBe(true);
-    expect(await rows()).toHaveLength(4);
-    expect(await memberships()).toHaveLength(3);
+    const opened = async (connectionId: string, checked: CheckedPermissions) => {
+      const { kind, user } = await open(at.one, { connectionId, channel: "room" }, checked);
+      return [kind, user === undefined ? "unchecked" : "checked"];
+    };
+    expect(await opened("expired", expiring(now - 1))).toEqual(["opened", "checked"]);
+    expect(await opened("expires later", expiring(now + 60_000))).toEqual(["opened", "unchecked"]);
+    expect(await opened("unknown grants", { since: 0, grants: undefined })).toEqual(["opened", "checked"]);
+    await append("user", "bob");
+    expect(await opened("before the change", UNCHANGED)).toEqual(["opened", "checked"]);
+    expect(await opened("after the change", { ...UNCHANGED, since: 1 })).toEqual(["opened", "unchecked"]);
+    expect(await rows()).toHaveLength(7);
+    expect(await memberships()).toHaveLength(6);
   });
 
   test("respects the limit of connections per user, and needs a token of an open session", async () => {
     const token = await spentToken("login");
     const limit = { max: 3, scope: { view: "/ws/chat" } };
-    const { passed, failed } = await at.race(20, processes, ({ entries }, index) =>
-      entries.openUnchanged(
-        { ...entry({ connectionId: `${index}`, token, limit }), since: 0, validUntil: null },
-        connectionsLock("ann"),
-      ),
+    const { passed, failed } = await at.race(20, [at.one, at.two], (each, index) =>
+      open(each, { connectionId: `${index}`, token, limit }, UNCHANGED),
     );
     expect(failed).toEqual([]);
-    expect(passed.filter(Boolean)).toHaveLength(3);
-    await processes[1].tokens.end(at.two.db, "login");
-    const ended = { ...entry({ connectionId: "ended", token }), since: 0, validUntil: null };
-    expect(await processes[0].entries.openUnchanged(ended, undefined)).toBe(false);
+    expect(passed.filter(isOpened)).toHaveLength(3);
+    expect(passed.filter(({ kind }) => kind === "full")).toHaveLength(17);
+    await endSession(at.two, "login");
+    const since = await at.one.store.changes.last();
+    const ended = await open(at.one, { connectionId: "ended", token }, { since, grants: [] });
+    expect(ended).toMatchObject({ kind: "session-ended", user: undefined });
     expect(await rows()).toHaveLength(3);
   });
 });
@@ -234,37 +238,40 @@ describe("a connection that opens unless something changed", () => {
 describe("a connection does not open", () => {
   test("if the session of its token has ended, with or without a channel", async () => {
     const [ended, other] = [await spentToken("login"), await spentToken("Login")];
-    await processes[1].tokens.end(at.two.db, "login");
+    await endSession(at.two, "login");
     for (const channel of [undefined, "room"]) {
       const connectionId = `${channel}`;
-      expect(await open(processes[0], { connectionId, channel, token: ended })).toBeUndefined();
-      expect(await open(processes[0], { connectionId, channel, token: other })).toBeDefined();
+      expect((await open(at.one, { connectionId, channel, token: ended })).kind).toBe("session-ended");
+      expect((await open(at.one, { connectionId, channel, token: other })).kind).toBe("opened");
     }
     expect(await rows()).toHaveLength(2);
   });
 
+  test("with a token that was deleted with its user", async () => {
+    const token = await spentToken("login");
+    await new Changes(at.two).apply({ kind: "delete-user", user: "ann" });
+    expect((await open(at.one, { token })).kind).toBe("token-deleted");
+  });
+
   test("with a token that is no longer marked as spent, or that another connect has spent", async () => {
     const token = await spentToken("login");
-    const lost = () => at.two.db.updateTable("sallyport_tokens").set({ spent_at: null }).execute();
-    await lost();
-    const checked = { ...entry({ connectionId: "1", token }), since: 0, validUntil: null };
-    expect(await open(processes[0], { connectionId: "0", token })).toBeUndefined();
-    expect(await processes[1].entries.openUnchanged(checked, undefined)).toBe(false);
-    await at.two.db
-      .updateTable("sallyport_tokens")
-      .set({ spent_at: token.spentAt + 1 })
-      .execute();
-    expect(await open(processes[0], { connectionId: "0", token })).toBeUndefined();
-    expect(await processes[1].entries.openUnchanged(checked, undefined)).toBe(false);
+    const markSpent = (spent_at: number | null) =>
+      at.two.db.updateTable("sallyport_tokens").set({ spent_at }).execute();
+    for (const spentAt of [null, token.spentAt + 1]) {
+      await markSpent(spentAt);
+      expect((await open(at.one, { connectionId: "0", token })).kind).toBe("token-respent");
+      expect((await open(at.two, { connectionId: "1", token }, { since: 0, grants: [] })).kind).toBe(
+        "token-respent",
+      );
+    }
     expect(await rows()).toEqual([]);
   });
 
   test("if a change that affects it was recorded after the decision", async () => {
-    const { changeLog } = processes[1];
-    expect(await open(processes[0], { connectionId: "0", since: 1 })).toBeUndefined();
-    expect(await open(processes[0], { connectionId: "0", since: 0 })).toBeDefined();
-    const append = (scope: ChangedSubject["scope"], subject: string) =>
-      at.two.transaction((db) => changeLog.append(db, [{ scope, subject }]));
+    const kindOf = async (connectionId: string, since: number | undefined) =>
+      (await open(at.one, { connectionId, since, channel: "room" })).kind;
+    expect(await kindOf("0", 1)).toBe("changed");
+    expect(await kindOf("0", 0)).toBe("opened");
     await append("user", "ann");
     await append("user", "bob");
     await append("channel", "other");
@@ -272,13 +279,12 @@ describe("a connection does not open", () => {
       .updateTable("sallyport_counters")
       .set({ count: 2 ** 40 })
       .execute();
-    for (const since of [0, 1, 2, 3, 2 ** 40 - 1, 2 ** 40 + 1]) {
-      expect(await open(processes[0], { connectionId: "1", since, channel: "room" })).toBeUndefined();
-    }
-    expect(await open(processes[0], { connectionId: "1", since: 2 ** 40, channel: "room" })).toBeDefined();
+    for (const since of [0, 1, 2, 3, 2 ** 40 - 1, 2 ** 40 + 1])
+      expect(await kindOf("1", since)).toBe("changed");
+    expect(await kindOf("1", 2 ** 40)).toBe("opened");
     await append("user", "bob");
     await append("channel", "other");
-    expect(await open(processes[0], { connectionId: "2", since: 2 ** 40, channel: "room" })).toBeDefined();
+    expect(await kindOf("2", 2 ** 40)).toBe("opened");
     for (const [scope, subject] of [
       ["user", "ann"],
       ["session", "login"],
@@ -286,13 +292,14 @@ describe("a connection does not open", () => {
       ["view", "/ws/chat"],
       ["everyone", ""],
     ] as const) {
-      const since = await changeLog.last(at.one.db);
+      const since = await at.one.store.changes.last();
       await append(scope, subject);
       const connection = { connectionId: scope, since, sessionId: "login", channel: "room" };
-      expect(await open(processes[0], connection), scope).toBeUndefined();
-      expect(await open(processes[0], { ...connection, since: since + 1 }), scope).toBeDefined();
+      const result = await at.one.store.connections.open(newConnection(connection), () => undefined);
+      expect(result, scope).toEqual({ kind: "changed", last: since + 1 });
+      expect((await open(at.one, { ...connection, since: since + 1 })).kind, scope).toBe("opened");
     }
-    expect(await open(processes[0], { connectionId: "3", since: undefined })).toBeDefined();
+    expect(await kindOf("3", undefined)).toBe("opened");
   });
 });
 
@@ -301,79 +308,85 @@ describe("connections that open during a change", () => {
     for (let round = 0; round < 5; round++) {
       const sessionId = `login ${round}`;
       const token = await spentToken(sessionId);
-      let closed = 0;
-      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+      const { passed, failed } = await at.race(21, [at.one, at.two], async (each, index) => {
         if (index !== 10)
           return open(each, { connectionId: `${round} ${index}`, sessionId, token, channel: "room" });
-        closed = await each.database.transaction(async (db) => {
-          await each.tokens.end(db, sessionId);
-          return each.sessions.closeForSessionOrUser(db, { session: sessionId }, "session ended");
-        });
+        await endSession(each, sessionId);
         return undefined;
       });
       expect(failed).toEqual([]);
-      expect(passed.filter((session) => session !== undefined)).toHaveLength(closed);
-      expect(await processes[1].sessions.count({ kind: "all" }, "")).toBe(0);
+      const opened = passed.filter((result) => result !== undefined && isOpened(result));
+      const closed = (await rows()).filter((row) => row.session_id === sessionId && row.closed_at !== null);
+      expect(opened).toHaveLength(closed.length);
+      expect(await at.two.store.connections.count({ kind: "all" }, "")).toBe(0);
     }
   });
 
   test("are seen by the process that revoked their permission, or open without it", async () => {
     for (let round = 0; round < 5; round++) {
       const userId = `user ${round}`;
-      await rightsGiven(at, (grants, db) => grants.grant(db, userId, chat.read, {}));
+      await rightsGiven(at, (changes) => changes.grant(userId, chat.read));
       const seen = new Set<string>();
-      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+      const { passed, failed } = await at.race(21, [at.one, at.two], async (each, index) => {
         if (index !== 10) return open(each, { connectionId: `${round} ${index}`, userId });
-        await each.database.transaction((db) => new Grants(each.database).revoke(db, userId, chat.read));
-        for (const { id } of await each.sessions.page({ kind: "user", userId }, "")) seen.add(id);
+        await new Changes(each).revoke(userId, chat.read);
+        for (const { id } of await each.store.connections.page({ kind: "user", userId }, "")) seen.add(id);
         return undefined;
       });
       expect(failed).toEqual([]);
-      const opened = passed.filter((session) => session !== undefined);
-      expect(opened).toHaveLength(20);
-      const withPermission = opened.filter(({ permissions }) => permissions.length > 0);
+      const opened = passed.filter((result) => result !== undefined);
+      expect(opened.filter(isOpened)).toHaveLength(20);
+      const withPermission = opened.filter(({ user }) => (user?.permissions ?? []).length > 0);
       expect(withPermission.filter(({ id }) => !seen.has(id))).toEqual([]);
     }
   });
 
-  test("with openUnchanged() open before the change or not at all", async () => {
+  /** Records a change of a user, and returns the connections that are open at that moment. */
+  async function openDuringChange(each: Database, user: string): Promise<readonly string[]> {
+    let ids: readonly string[] = [];
+    const storage = changedStorage(each, {
+      transaction: (work) =>
+        each.transaction(async (db) => {
+          const result = await work(db);
+          ids = (await db.selectFrom("sallyport_connections").select("id").execute()).map(({ id }) => id);
+          return result;
+        }),
+    });
+    await new Changes(storage).apply({ kind: "recheck", user });
+    return ids;
+  }
+
+  test("with checked permissions are checked again after the change, or open before it", async () => {
     for (let round = 0; round < 5; round++) {
-      const since = await processes[0].changeLog.last(at.one.db);
+      const checked = { since: await at.one.store.changes.last(), grants: [] };
       let before: readonly string[] = [];
-      const { passed, failed } = await at.race(21, processes, async (each, index) => {
-        const row = {
-          ...entry({ connectionId: `${round} ${index}`, channel: "room" }),
-          since,
-          validUntil: null,
-        };
-        if (index !== 10) return (await each.entries.openUnchanged(row, undefined)) ? row.id : undefined;
-        before = await each.database.transaction(async (db) => {
-          await each.changeLog.append(db, [{ scope: "user", subject: "bob" }]);
-          return (await db.selectFrom("sallyport_connections").select("id").execute()).map(({ id }) => id);
-        });
+      const { passed, failed } = await at.race(21, [at.one, at.two], async (each, index) => {
+        const given = { connectionId: `${round} ${index}`, channel: "room" };
+        if (index !== 10) return open(each, given, checked);
+        before = await openDuringChange(each, "bob");
         return undefined;
       });
       expect(failed).toEqual([]);
-      expect(sorted(passed.filter((id) => id !== undefined))).toEqual(sorted(before));
+      const opened = passed.filter((result) => result !== undefined);
+      expect(opened.filter(isOpened)).toHaveLength(20);
+      const unchecked = opened.filter(({ user }) => user === undefined).map(({ id }) => id);
+      expect(unchecked.filter((id) => !before.includes(id))).toEqual([]);
       await at.one.db.deleteFrom("sallyport_connections").execute();
     }
   });
 
   test("with a stale decision open before the change or not at all", async () => {
     for (let round = 0; round < 5; round++) {
-      const since = await processes[0].changeLog.last(at.one.db);
+      const since = await at.one.store.changes.last();
       let before: readonly string[] = [];
-      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+      const { passed, failed } = await at.race(21, [at.one, at.two], async (each, index) => {
         if (index !== 10) return open(each, { connectionId: `${round} ${index}`, since });
-        before = await each.database.transaction(async (db) => {
-          await each.changeLog.append(db, [{ scope: "user", subject: "ann" }]);
-          return (await db.selectFrom("sallyport_connections").select("id").execute()).map(({ id }) => id);
-        });
+        before = await openDuringChange(each, "ann");
         return undefined;
       });
       expect(failed).toEqual([]);
-      const opened = passed.filter((session) => session !== undefined).map(({ id }) => id);
-      expect(opened.filter((id) => !before.includes(id))).toEqual([]);
+      const opened = passed.filter((result) => result !== undefined && isOpened(result));
+      expect(opened.map((result) => result?.id).filter((id) => !before.includes(id ?? ""))).toEqual([]);
       await at.one.db.deleteFrom("sallyport_connections").execute();
     }
   });

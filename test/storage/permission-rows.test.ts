@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { definePermissions, PermissionCatalog } from "../../src/permissions/define.ts";
-import { UserPermissions } from "../../src/permissions/effective.ts";
-import { Grants } from "../../src/permissions/grants.ts";
-import { PermissionRows } from "../../src/permissions/sync.ts";
+import { listPermissions, stalePermissions } from "../../src/permissions/stored-permissions.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { Changes } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups } from "./tables.ts";
 
@@ -11,11 +11,19 @@ const after = definePermissions("chat", { read: "May read", write: "Can write" }
 
 const at = twoProcesses();
 
+/** A process with the code that declares a set of permissions. */
+function declaring(database: Database, catalog: PermissionCatalog) {
+  const { changes } = database.store;
+  return {
+    sync: () =>
+      changes.declare({ permissions: catalog.list(), rules: [] }, () => undefined, { claimedBy: "test" }),
+    list: async () => listPermissions(catalog, await changes.permissions()),
+    stale: async () => stalePermissions(catalog, await changes.permissions()),
+  };
+}
+
 const rowsOf = (set: typeof before | typeof after) =>
-  at.each((database) => {
-    const rows = new PermissionRows(database, new PermissionCatalog([set]));
-    return { rows, sync: () => database.transaction((db) => rows.sync(db)) };
-  });
+  at.each((database) => declaring(database, new PermissionCatalog([set])));
 
 describe("permissions", () => {
   test("that several processes sync at once are added once, with one row each", async () => {
@@ -25,7 +33,7 @@ describe("permissions", () => {
     expect(adding).toEqual([{ added: ["chat.read", "chat.Read", "chat.old"], stale: [] }]);
     const [, two] = rowsOf(before);
     const known = { isDeclared: true, isStored: true };
-    expect(await two.rows.list(at.two.db)).toEqual([
+    expect(await two.list()).toEqual([
       { name: "chat.read", label: "Can read", ...known },
       { name: "chat.Read", label: "Can read, too", ...known },
       { name: "chat.old", label: "O'ld «ä» 😀", ...known },
@@ -39,7 +47,7 @@ describe("permissions", () => {
     const { added, stale } = await newer.sync();
     expect(added).toEqual(["chat.write"]);
     expect(sorted(stale)).toEqual(["chat.Read", "chat.old"]);
-    expect(sorted(await newer.rows.stale(at.one.db))).toEqual(["chat.Read", "chat.old"]);
+    expect(sorted(await newer.stale())).toEqual(["chat.Read", "chat.old"]);
     const rows = await at.one.db.selectFrom("sallyport_permissions").select(["name", "label"]).execute();
     expect(Object.fromEntries(rows.map(({ name, label }) => [name, label]))).toEqual({
       "chat.read": "May read",
@@ -48,53 +56,48 @@ describe("permissions", () => {
       "chat.write": "Can write",
     });
     const stored = { isDeclared: false, isStored: true };
-    expect(await older.rows.list(at.one.db)).toContainEqual({
-      name: "chat.write",
-      label: "Can write",
-      ...stored,
-    });
+    expect(await older.list()).toContainEqual({ name: "chat.write", label: "Can write", ...stored });
   });
 
-  test("are required by their exact name, and must be in the database", async () => {
-    const [older] = rowsOf(before);
+  test("are granted by their exact name, and must be in the database", async () => {
+    const changes = new Changes(at.one);
     const missing = { code: "SALLYPORT_NOT_MIGRATED" };
-    await expect(older.rows.require(at.one.db, "chat.Read")).rejects.toMatchObject(missing);
+    await expect(changes.grant("ann", "chat.Read")).rejects.toMatchObject(missing);
     const { read, old } = before;
-    const without = new PermissionRows(
-      at.two,
-      new PermissionCatalog([definePermissions("chat", { read: "R" })]),
+    const without = new PermissionCatalog([definePermissions("chat", { read: "R" })]);
+    await declaring(at.two, without).sync();
+    expect(await changes.grant("ann", read)).toBe(true);
+    await expect(changes.grant("ann", "chat.Read")).rejects.toMatchObject(missing);
+    await expect(changes.grant("ann", old)).rejects.toMatchObject(missing);
+    await expect(changes.grant("ann", "chat.READ")).rejects.toMatchObject(missing);
+    expect(() => new PermissionCatalog([before]).parse("chat.READ")).toThrow(
+      expect.objectContaining({ code: "SALLYPORT_UNKNOWN_NAME" }),
     );
-    await at.two.transaction((db) => without.sync(db));
-    await older.rows.require(at.one.db, read);
-    await expect(older.rows.require(at.one.db, "chat.Read")).rejects.toMatchObject(missing);
-    await expect(older.rows.require(at.one.db, old)).rejects.toMatchObject(missing);
-    await expect(older.rows.require(at.one.db, "chat.READ")).rejects.toMatchObject({
-      code: "SALLYPORT_UNKNOWN_NAME",
-    });
   });
 
   test("are pruned once by concurrent calls, with all of their grants and no others", async () => {
     const [older] = rowsOf(before);
     await older.sync();
-    const grants = new Grants(at.one);
+    const changes = new Changes(at.one);
     await addGroups(at.one.db, "Crew");
-    await at.one.transaction(async (db) => {
-      for (const permission of [before.read, before.Read, before.old]) {
-        await grants.grant(db, "ann", permission, {});
-        await grants.grant(db, { group: "Crew" }, permission, {});
-      }
-      await grants.addToGroup(db, "ann", "Crew", {});
-    });
-    const names = ["chat.Read", "chat.old", "chat.READ", "chat.%", "chat.none"];
-    const databases = at.each((database) => database);
-    const { passed, failed } = await at.race(6, databases, (database) =>
-      database.transaction((db) => older.rows.prune(db, names)),
+    for (const permission of [before.read, before.Read, before.old]) {
+      await changes.grant("ann", permission);
+      await changes.grant({ group: "Crew" }, permission);
+    }
+    await changes.addToGroup("ann", "Crew");
+    const permissions = ["chat.Read", "chat.old", "chat.READ", "chat.%", "chat.none"];
+    const processes = at.each((database) => new Changes(database));
+    const { passed, failed } = await at.race(6, processes, (each) =>
+      each.apply({ kind: "prune-permissions", permissions }),
     );
     expect(failed).toEqual([]);
-    expect(passed.filter((pruned) => pruned.length > 0)).toEqual([["chat.Read", "chat.old"]]);
-    const rights = new UserPermissions(at.two);
-    expect((await rights.subject(at.two.db, "ann")).permissions).toEqual(["chat.read", "chat.read"]);
+    expect(passed.filter(({ changed }) => changed).map(({ pruned }) => pruned)).toEqual([
+      ["chat.Read", "chat.old"],
+    ]);
+    expect(passed.filter(({ pruned }) => pruned.length > 0)).toHaveLength(1);
+    const { users } = at.two.store;
+    expect((await users.subject("ann")).permissions).toEqual(["chat.read", "chat.read"]);
     await older.sync();
-    expect((await rights.subject(at.two.db, "ann")).permissions).toEqual(["chat.read", "chat.read"]);
+    expect((await users.subject("ann")).permissions).toEqual(["chat.read", "chat.read"]);
   });
 });

@@ -1,7 +1,8 @@
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { StorageError } from "../../src/errors.ts";
-import { type Database, yieldToEventLoop } from "../../src/storage/database.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { yieldToEventLoop } from "../../src/yield-to-event-loop.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGroups, type Db, groupsIn } from "./tables.ts";
 

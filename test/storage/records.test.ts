@@ -1,6 +1,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Audit, type AuditSubject } from "../../src/audit/audit-log.ts";
-import { type DeclaredRule, DeclaredRules } from "../../src/permissions/declared-rules.ts";
+import { Audit } from "../../src/audit/audit-log.ts";
+import { type DeclaredRule, parseStoredRules, storedRules } from "../../src/permissions/declared-rules.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { SqlDeclarations } from "../../src/storage/sql/declarations.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
+import type { AuditSubject } from "../../src/storage/stores/audit.ts";
 import { chat } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
@@ -10,16 +14,16 @@ const at = twoProcesses();
 describe("the audit", () => {
   let audit: readonly [Audit, Audit];
   beforeEach(() => {
-    audit = at.each((database) => new Audit(database));
+    audit = at.each((database) => new Audit(database.store.audit));
   });
 
   const record = (number: number, subject: AuditSubject) =>
-    at.one.transaction((db) => audit[0].record(db, number, subject));
+    at.one.transaction((db) => storeOf(at.one).audit.record(db, number, subject));
   /** Records entries that are numbered from 1, each with its number as the time in milliseconds. */
   async function recordMany(count: number): Promise<void> {
     await at.one.transaction(async (db) => {
       for (let number = 1; number <= count; number++)
-        await audit[0].record(db, number, { action: "recheck" });
+        await storeOf(at.one).audit.record(db, number, { action: "recheck" });
       await db
         .updateTable("sallyport_audit")
         .set(({ ref }) => ({ at: ref("number") }))
@@ -88,14 +92,15 @@ describe("the audit", () => {
   test("removes its oldest entries up to a limit, each one once, and no newer entries", async () => {
     await recordMany(50);
     await record(51, { action: "recheck" });
-    expect(await audit[0].removeOlder(60_000, 10)).toBe(10);
+    const [one, two] = at.each((database) => database.store.audit);
+    expect(await one.removeOlder(60_000, 10)).toBe(10);
     expect((await numbers()).at(-1)).toBe(11);
-    const { passed } = await at.race(6, audit, (each) => each.removeOlder(60_000, 8));
+    const { passed } = await at.race(6, [one, two], (each) => each.removeOlder(60_000, 8));
     let removed = passed.reduce((sum, count) => sum + count, 0);
-    for (let more = 1; more > 0; removed += more) more = await audit[1].removeOlder(60_000, 8);
+    for (let more = 1; more > 0; removed += more) more = await two.removeOlder(60_000, 8);
     expect(removed).toBe(40);
     expect(await numbers()).toEqual([51]);
-    expect(await audit[0].removeOlder(Date.now() * 2, 10)).toBe(0);
+    expect(await one.removeOlder(Date.now() * 2, 10)).toBe(0);
   });
 });
 
@@ -108,37 +113,58 @@ describe("the declared rules", () => {
     ]);
   const inOrder = (list: readonly DeclaredRule[]) => sorted(list.map((one) => JSON.stringify(one)));
 
+  /** Stores rules as `migrate` does. */
+  const declare = (database: Database, declared: readonly DeclaredRule[]) =>
+    database.store.changes.declare({ permissions: [], rules: storedRules(declared) }, () => undefined, {
+      claimedBy: "test",
+    });
+  const rulesIn = async (database: Database) => parseStoredRules(await database.store.changes.rules());
+
   test("are returned as they were last recorded, by kind and exact name", async () => {
-    const [one, two] = at.each((database) => new DeclaredRules(database));
-    expect(await two.list()).toEqual([]);
-    await at.one.transaction((db) => one.record(db, rules(ALIKE)));
-    expect(inOrder(await two.list())).toEqual(inOrder(rules(ALIKE)));
-    await at.one.transaction((db) => one.record(db, rules(["/ws/chat"])));
-    expect(inOrder(await two.list())).toEqual(inOrder(rules(["/ws/chat"])));
+    expect(await rulesIn(at.two)).toEqual([]);
+    await declare(at.one, rules(ALIKE));
+    expect(inOrder(await rulesIn(at.two))).toEqual(inOrder(rules(ALIKE)));
+    await declare(at.one, rules(["/ws/chat"]));
+    expect(inOrder(await rulesIn(at.two))).toEqual(inOrder(rules(["/ws/chat"])));
   });
 
   test("are readable in the transaction that replaces them, and stay if it is rolled back", async () => {
-    const [one, two] = at.each((database) => new DeclaredRules(database));
-    await at.one.transaction((db) => one.record(db, rules(["old"])));
+    await declare(at.one, rules(["old"]));
+    const declarations = new SqlDeclarations(at.one);
     const undone = at.one.transaction(async (db) => {
-      await one.record(db, rules(["new"]));
-      expect(inOrder(await one.list(db))).toEqual(inOrder(rules(["new"])));
-      expect(inOrder(await two.list())).toEqual(inOrder(rules(["old"])));
+      await declarations.replaceRules(db, storedRules(rules(["new"])));
+      const within = parseStoredRules(await declarations.rules(db));
+      expect(inOrder(within)).toEqual(inOrder(rules(["new"])));
+      expect(inOrder(await rulesIn(at.two))).toEqual(inOrder(rules(["old"])));
       throw new Error("half-way");
     });
     await expect(undone).rejects.toThrow("half-way");
-    expect(inOrder(await two.list())).toEqual(inOrder(rules(["old"])));
+    expect(inOrder(await rulesIn(at.two))).toEqual(inOrder(rules(["old"])));
+  });
+
+  test("stay if the comparison with the stored ones fails, without an audit entry", async () => {
+    await declare(at.one, rules(["old"]));
+    const undone = at.one.store.changes.declare(
+      { permissions: [{ name: "chat.read", label: "Can read" }], rules: storedRules(rules(["new"])) },
+      (stored) => {
+        expect(inOrder(parseStoredRules(stored))).toEqual(inOrder(rules(["old"])));
+        throw new Error("half-way");
+      },
+      { claimedBy: "test" },
+    );
+    await expect(undone).rejects.toThrow("half-way");
+    expect(inOrder(await rulesIn(at.two))).toEqual(inOrder(rules(["old"])));
+    expect(await at.two.store.changes.permissions()).toEqual([]);
+    expect(await at.two.store.audit.list({ limit: 100 })).toEqual([]);
   });
 
   test("are those of exactly one of several concurrent calls", async () => {
-    const nouns = at.each((database) => ({ database, rules: new DeclaredRules(database) }));
-    const { failed } = await at.race(8, nouns, (each, index) =>
-      each.database.transaction((db) =>
-        each.rules.record(db, rules(Array.from({ length: 5 }, (_, n) => `${index} ${n}`))),
-      ),
+    const databases = at.each((database) => database);
+    const { failed } = await at.race(8, databases, (database, index) =>
+      declare(database, rules(Array.from({ length: 5 }, (_, n) => `${index} ${n}`))),
     );
     expect(failed).toEqual([]);
-    const recorded = await new DeclaredRules(at.one).list();
+    const recorded = await rulesIn(at.one);
     expect(recorded).toHaveLength(10);
     expect(new Set(recorded.map(({ name }) => name.split(" ")[0])).size).toBe(1);
   });

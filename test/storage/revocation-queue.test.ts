@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
-import { type Revocation, RevocationQueue, type RevocationTarget } from "../../src/revocation/queue.ts";
+import { RevocationQueue } from "../../src/revocation/queue.ts";
+import type { RecordedTarget } from "../../src/storage/sql/revocations.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
+import type { Revocation } from "../../src/storage/stores/revocations.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups, addUsers, type Db } from "./tables.ts";
 import { ALIKE, idsOfAllForms } from "./texts.ts";
@@ -8,7 +11,7 @@ import { ALIKE, idsOfAllForms } from "./texts.ts";
 const at = twoProcesses();
 let evictions: readonly [RevocationQueue, RevocationQueue];
 beforeEach(() => {
-  evictions = at.each((database) => new RevocationQueue(database, "app"));
+  evictions = at.each((database) => new RevocationQueue(database.store.revocations, "app"));
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -17,9 +20,13 @@ afterEach(() => {
 
 const NOTHING = new Set<string>();
 
-const of = (subject: string): RevocationTarget => ({ scope: "user", subject });
-const record = (touched: RevocationTarget, change: number | null = null, by = evictions[0]) =>
-  at.one.transaction((db) => by.record(db, touched, change));
+const of = (subject: string): RecordedTarget => ({ scope: "user", subject });
+const recordIn = (db: Db, touched: RecordedTarget, change: number | null) =>
+  storeOf(at.one).revocations.record(db, touched, change, evictions[0].claimant.id);
+const record = (touched: RecordedTarget, change: number | null = null) =>
+  at.one.transaction((db) => recordIn(db, touched, change));
+/** Returns the users that a record lists, as the second process reads them. */
+const listed = (id: string) => storeOf(at.two).revocations.listed(at.two.db, id);
 const recordMany = async (count: number) => {
   const ids: string[] = [];
   for (let index = 0; index < count; index++) ids.push(await record(of(`user ${index}`)));
@@ -84,7 +91,7 @@ describe("a revocation", () => {
     await abandon();
     const claimants = Array.from(
       { length: 6 },
-      (_, index) => new RevocationQueue(index % 2 ? at.one : at.two, "app"),
+      (_, index) => new RevocationQueue((index % 2 ? at.one : at.two).store.revocations, "app"),
     );
     const { passed, failed } = await at.race(6, claimants, claimAll);
     expect(failed).toEqual([]);
@@ -172,8 +179,8 @@ describe("a revocation", () => {
     ];
     await evictions[0].finish(done);
     await evictions[0].finish(done);
-    expect(await evictions[1].listed(at.two.db, done)).toEqual([]);
-    expect(await evictions[1].listed(at.two.db, other)).toEqual(["ann"]);
+    expect(await listed(done)).toEqual([]);
+    expect(await listed(other)).toEqual(["ann"]);
     expect((await claimAll(evictions[0])).map(({ id }) => id)).toEqual([other]);
   });
 
@@ -186,14 +193,14 @@ describe("a revocation", () => {
       await evictions[0][end](id);
       expect([end, await rowOf(id)]).toEqual([end, theirs]);
     }
-    expect(await evictions[1].listed(at.two.db, id)).toEqual(["ann"]);
+    expect(await listed(id)).toEqual(["ann"]);
     expect(await evictions[1].dequeue({ except: NOTHING })).toMatchObject({ id, isTakenOver: false });
   });
 });
 
 describe("a revocation that one app has processed", () => {
   test("is left to other apps, once for each app", async () => {
-    const otherApp = new RevocationQueue(at.two, "another app");
+    const otherApp = new RevocationQueue(at.two.store.revocations, "another app");
     const id = await record(of("ann"));
     await evictions[0].completeForThisApp(id);
     expect(await evictions[0].dequeue({ except: NOTHING })).toBeUndefined();
@@ -202,7 +209,8 @@ describe("a revocation that one app has processed", () => {
     await otherApp.completeForThisApp(id);
     expect(await otherApp.dequeue({ except: NOTHING })).toBeUndefined();
     expect(await evictions[1].dequeue({ except: NOTHING })).toBeUndefined();
-    expect(await new RevocationQueue(at.one, "App").dequeue({ except: NOTHING })).toMatchObject({ id });
+    const similarApp = new RevocationQueue(at.one.store.revocations, "App");
+    expect(await similarApp.dequeue({ except: NOTHING })).toMatchObject({ id });
   });
 
   test("is kept as long as a connection of its time can last", async () => {
@@ -221,7 +229,7 @@ describe("a revocation that one app has processed", () => {
     await aged(young, MAX_CONNECTION_ROW_AGE_MS - 60_000);
     await evictions[0].completeForThisApp(last);
     expect(await rowOf(old)).toBeUndefined();
-    expect(await evictions[0].listed(at.one.db, old)).toEqual([]);
+    expect(await listed(old)).toEqual([]);
     expect(await rowOf(young)).toMatchObject({ id: young });
     expect(await rowOf(last)).toMatchObject({ claimed_by: null, claimed_until: null });
   });
@@ -238,7 +246,7 @@ describe("the users of a revocation", () => {
       idsOfAllForms(70_000),
     ]) {
       const id = await record({ scope: "users", users });
-      expect(sorted(await evictions[1].listed(at.two.db, id))).toEqual(sorted(users));
+      expect(sorted(await listed(id))).toEqual(sorted(users));
     }
   });
 
@@ -254,10 +262,10 @@ describe("the users of a revocation", () => {
     const members = (db: Db) =>
       db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", "Crew");
     const id = await at.one.transaction(async (db) => {
-      const made = await evictions[0].record(db, { scope: "users", users: members(db) }, 1);
+      const made = await recordIn(db, { scope: "users", users: members(db) }, 1);
       await db.deleteFrom("sallyport_groups").where("name", "=", "Crew").execute();
       return made;
     });
-    expect(sorted(await evictions[1].listed(at.two.db, id))).toEqual(sorted(users.slice(0, 1199)));
+    expect(sorted(await listed(id))).toEqual(sorted(users.slice(0, 1199)));
   });
 });

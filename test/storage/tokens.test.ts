@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { hashToken, type TokenGrant, Tokens } from "../../src/auth/tokens.ts";
+import { hashToken, spentTokenError, Tokens } from "../../src/auth/tokens.ts";
 import { RequestError } from "../../src/errors.ts";
-import { ChangeLog } from "../../src/revocation/change-log.ts";
-import { chat, rightsGiven } from "./people.ts";
+import { storeOf } from "../../src/storage/sql/sql-store.ts";
+import type { TokenGrant, TokenRequester } from "../../src/storage/stores/tokens.ts";
+import { Changes, chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
-import { addGroups } from "./tables.ts";
+import { addGateway, addGroups } from "./tables.ts";
 import { ALIKE } from "./texts.ts";
 
 const HOUR_MS = 3_600_000;
@@ -20,11 +21,14 @@ const ANN: TokenGrant = {
 const at = twoProcesses();
 let tokens: readonly [Tokens, Tokens];
 beforeEach(async () => {
-  const rights = await rightsGiven(at);
-  tokens = at.each((database) => new Tokens(database, 60, rights));
+  await rightsGiven(at);
+  tokens = at.each(({ store }) => new Tokens(store.tokens, 60));
 });
 
-const issue = (grant: TokenGrant) => tokens[0].issue(at.one.db, grant);
+const issue = (grant: TokenGrant) => tokens[0].issue(grant, null);
+
+const endSession = (sessionHash: string) =>
+  new Changes(at.one).apply({ kind: "end-session", sessionHash, fingerprint: "abc" });
 
 /** Returns the reason why a token is rejected, or undefined if it was spent. */
 async function rejectionReason(token: string): Promise<string | undefined> {
@@ -139,12 +143,11 @@ describe("a token", () => {
       since: 0,
     });
     const until = Date.now() + HOUR_MS;
-    await rightsGiven(at, async (grants, db) => {
+    await rightsGiven(at, async (changes, db) => {
       await addGroups(db, "Crew");
-      await grants.grant(db, "ann", chat.read, { until });
-      await grants.grant(db, { group: "Crew" }, chat.write, {});
-      await grants.addToGroup(db, "ann", "Crew", {});
-      await new ChangeLog(at.one).append(db);
+      await changes.grant("ann", chat.read, { until });
+      await changes.grant({ group: "Crew" }, chat.write);
+      await changes.addToGroup("ann", "Crew");
     });
     await at.one.db
       .updateTable("sallyport_counters")
@@ -162,11 +165,20 @@ describe("a token", () => {
   test("is valid for the connect that spent it, until it is removed or its session ends", async () => {
     const [unspent, spent, gone] = [await issue(ANN), await issue(ANN), await issue(ANN)];
     const ended = await issue({ ...ANN, sessionId: "phone" });
+    const gatewayId = await addGateway(at.one);
     const { spentAt } = await tokens[1].spend(spent);
-    await tokens[0].delete(at.one.db, { token: gone });
-    await tokens[0].end(at.one.db, "phone");
+    await tokens[0].delete(gone);
+    await endSession("phone");
     const reasons = [unspent, spent, gone, ended].map(async (token) => {
-      return (await at.two.sharedTransaction((db) => tokens[1].findSpentError(db, token, spentAt)))?.reason;
+      const connection = {
+        ...{ id: token, gatewayId, connectionId: token, view: "/ws/chat", userId: "ann", sessionId: null },
+        ...{ sourceIp: null, channel: undefined, limit: undefined, since: undefined },
+        token: { hash: hashToken(token), spentAt },
+      };
+      const { kind } = await at.two.store.connections.open(connection, () => undefined);
+      if (kind === "opened") return undefined;
+      if (kind === "changed" || kind === "full" || kind === "exists") return kind;
+      return spentTokenError(kind, "ann").reason;
     });
     expect(await Promise.all(reasons)).toEqual(["token-replayed", undefined, "session", "session-ended"]);
     expect(await rejectionReason(gone)).toBe("token-unknown");
@@ -182,10 +194,10 @@ describe("revoked tokens", () => {
       ofUsers.set(text, hashToken(await issue({ ...ANN, userId: text })));
     }
     for (const text of ALIKE.slice(0, 12)) {
-      await tokens[0].end(at.one.db, text);
+      await endSession(text);
       ofLogins.delete(text);
       expect(await hashes()).toEqual(sorted([...ofLogins.values(), ...ofUsers.values()]));
-      await tokens[0].delete(at.one.db, { user: text });
+      await new Changes(at.one).apply({ kind: "delete-user", user: text });
       ofUsers.delete(text);
       expect(await hashes()).toEqual(sorted([...ofLogins.values(), ...ofUsers.values()]));
     }
@@ -194,7 +206,7 @@ describe("revoked tokens", () => {
   test("are valid again if the revocation is rolled back", async () => {
     const token = await issue({ ...ANN, sessionId: "login" });
     const undone = at.one.transaction(async (db) => {
-      await tokens[0].end(db, "login");
+      await storeOf(at.one).tokens.endOfSession(db, "login");
       throw new Error("half-way");
     });
     await expect(undone).rejects.toThrow("half-way");
@@ -205,7 +217,7 @@ describe("revoked tokens", () => {
     for (let round = 0; round < 10; round++) {
       const token = await issue({ ...ANN, sessionId: "login" });
       const { passed, failed } = await at.race(4, tokens, async (each, index) => {
-        if (index === 1) await at.one.transaction((db) => tokens[0].end(db, "login"));
+        if (index === 1) await endSession("login");
         return index === 1 ? undefined : each.spend(token);
       });
       expect(passed.filter((spent) => spent !== undefined).length).toBeLessThanOrEqual(1);
@@ -214,6 +226,62 @@ describe("revoked tokens", () => {
       }
       expect(await rejectionReason(token)).toBe("session-ended");
     }
+  });
+});
+
+describe("a token request", () => {
+  const session = { hash: "login", keepMs: HOUR_MS };
+  const counted = { key: "window", limit: 3 };
+  const admit = (given: Partial<TokenRequester> = {}) =>
+    at.two.store.tokens.admit({ userId: "ann", session, counted, ...given });
+  const users = async () =>
+    (await at.one.db.selectFrom("sallyport_users").select("id").execute()).map(({ id }) => id);
+  const count = async () => (await at.one.store.limits.window("window"))?.count ?? 0;
+
+  test("returns the permissions of its user, who receives a row", async () => {
+    const subject = { userId: "ann", isActive: true, isSuperuser: false, permissions: [], grants: [] };
+    expect(await admit()).toEqual({ kind: "admitted", subject });
+    expect(await users()).toEqual(["ann"]);
+    await new Changes(at.one).grant("ann", chat.read);
+    expect(await admit()).toMatchObject({ kind: "admitted", subject: { permissions: ["chat.read"] } });
+    await new Changes(at.one).setActive("ann", false);
+    expect(await admit()).toMatchObject({ kind: "admitted", subject: { isActive: false } });
+    expect(await count()).toBe(3);
+  });
+
+  test("of an ended session is rejected, and stores nothing", async () => {
+    await endSession("login");
+    expect(await admit()).toEqual({ kind: "session-ended" });
+    expect(await tokens[0].issue(ANN, session).catch((error: unknown) => error)).toMatchObject({
+      reason: "session-ended",
+      status: 401,
+    });
+    expect([await users(), await count(), await hashes()]).toEqual([[], 0, []]);
+    expect(await admit({ session: null })).toMatchObject({ kind: "admitted" });
+    expect(await admit({ session: { hash: "another", keepMs: HOUR_MS } })).toMatchObject({
+      kind: "admitted",
+    });
+    expect(await rejectionReason(await tokens[0].issue(ANN, null))).toBeUndefined();
+  });
+
+  test("above the limit is rejected until the window ends, and not counted", async () => {
+    const stores = at.each(({ store }) => store.tokens);
+    const { passed, failed } = await at.race(20, stores, (each) =>
+      each.admit({ userId: "ann", session, counted }),
+    );
+    expect(failed).toEqual([]);
+    expect(passed.filter(({ kind }) => kind === "admitted")).toHaveLength(3);
+    const limited = passed.filter((admission) => admission.kind === "limited");
+    expect(limited).toHaveLength(17);
+    for (const { leftMs } of limited) {
+      expect(leftMs).toBeGreaterThan(0);
+      expect(leftMs).toBeLessThanOrEqual(60_000);
+    }
+    expect(await count()).toBe(3);
+    expect(await admit({ counted: undefined })).toMatchObject({ kind: "admitted" });
+    const none = { key: "none", limit: 0 };
+    expect(await admit({ userId: "eve", counted: none })).toEqual({ kind: "limited", leftMs: 60_000 });
+    expect(sorted(await users())).toEqual(["ann", "eve"]);
   });
 });
 
@@ -239,10 +307,10 @@ describe("tokens that expired long ago", () => {
   test("are removed up to a limit, each one once by concurrent calls", async () => {
     const recent = await issued(2, 0);
     await issued(25, LONG_MS);
-    expect(await tokens[0].removeExpired(10)).toBe(10);
-    const { passed } = await at.race(6, tokens, (each) => each.removeExpired(4));
+    expect(await at.one.store.tokens.removeExpired(10)).toBe(10);
+    const { passed } = await at.race(6, [at.one, at.two], ({ store }) => store.tokens.removeExpired(4));
     let removed = passed.reduce((sum, count) => sum + count, 0);
-    for (let more = 1; more > 0; removed += more) more = await tokens[1].removeExpired(4);
+    for (let more = 1; more > 0; removed += more) more = await at.two.store.tokens.removeExpired(4);
     expect(removed).toBe(15);
     expect(await hashes()).toEqual(sorted(recent));
   });

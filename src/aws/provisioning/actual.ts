@@ -15,8 +15,8 @@ import {
   type Stage,
 } from "@aws-sdk/client-apigatewayv2";
 import pLimit from "p-limit";
-import type { Gateway } from "../../auth/gateways.ts";
 import { ProvisioningError } from "../../errors.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { accountOf, functionsOf, ownFunctionsOf } from "../targets.ts";
 import type { ControlPlane } from "./control-plane.ts";

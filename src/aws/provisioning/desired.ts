@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Api } from "@aws-sdk/client-apigatewayv2";
-import type { Gateway } from "../../auth/gateways.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../../protocol/gateway-call.ts";
 import { suffixOf } from "../../protocol/partitions.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { domainAddress } from "../definition-parts.ts";
 import { GATEWAY_TAG } from "../tags.ts";

@@ -5,8 +5,8 @@ import {
   GetRoutesCommand,
   GetStagesCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import type { Gateway } from "../../auth/gateways.ts";
 import { ConfigurationError, ProvisioningError } from "../../errors.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { isBeingMade } from "./recorded.ts";

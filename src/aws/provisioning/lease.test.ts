@@ -42,43 +42,45 @@ function latch(): { readonly opened: Promise<void>; readonly open: () => void } 
 }
 
 test("a lease blocks a second run for its gateway, but not for other gateways", async () => {
-  await withLease(database, "chat", async () => {
-    await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(
+  await withLease(database.store.gateways, "chat", async () => {
+    await expect(withLease(database.store.gateways, "chat", async () => undefined)).rejects.toThrow(
       /^Another run provisions gateway "chat" now, or was interrupted 0 s ago\. Try again in 60 s\.$/,
     );
-    expect(await withLease(database, "other", async () => "done")).toBe("done");
+    expect(await withLease(database.store.gateways, "other", async () => "done")).toBe("done");
   });
 });
 
 test("a lease that begins in the future, after the clock was set back, blocks no run", async () => {
   const { opened, open } = latch();
-  const running = withLease(database, "chat", () => opened).catch(() => undefined);
+  const running = withLease(database.store.gateways, "chat", () => opened).catch(() => undefined);
   await expect
     .poll(() => database.db.selectFrom("sallyport_counters").select("key").execute())
     .toHaveLength(1);
   await age(-3_600_000);
-  expect(await withLease(database, "chat", async () => "done")).toBe("done");
+  expect(await withLease(database.store.gateways, "chat", async () => "done")).toBe("done");
   open();
   await running;
 });
 
 test("a lease is released when the work fails", async () => {
   await expect(
-    withLease(database, "chat", async () => {
+    withLease(database.store.gateways, "chat", async () => {
       throw new Error("it failed");
     }),
   ).rejects.toThrow("it failed");
-  expect(await withLease(database, "chat", async () => "done")).toBe("done");
+  expect(await withLease(database.store.gateways, "chat", async () => "done")).toBe("done");
 });
 
 test("a lease expires 60 s after its last renewal, and its former owner cannot renew it", async () => {
-  await withLease(database, "chat", async (renew) => {
+  await withLease(database.store.gateways, "chat", async (renew) => {
     await age(50_000);
     await renew();
     await age(50_000);
-    await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(/Try again in/);
+    await expect(withLease(database.store.gateways, "chat", async () => undefined)).rejects.toThrow(
+      /Try again in/,
+    );
     await age(20_000);
-    expect(await withLease(database, "chat", async () => "taken over")).toBe("taken over");
+    expect(await withLease(database.store.gateways, "chat", async () => "taken over")).toBe("taken over");
     await expect(renew()).rejects.toThrow(/this one did not renew its lease in time/);
   });
 });
@@ -89,7 +91,7 @@ test("of eight runs that start at once in four processes, exactly one executes",
   let begun = 0;
   const refusals: unknown[] = [];
   const runs = [...processes, ...processes].map((each) =>
-    withLease(each, "chat", async () => {
+    withLease(each.store.gateways, "chat", async () => {
       begun += 1;
       await end.opened;
       return "done";
@@ -106,9 +108,9 @@ test("of eight runs that start at once in four processes, exactly one executes",
 test("a lease leaves no row after success or failure, and passes on the error", async () => {
   const failure = new Error("half-way");
   const rows = () => database.db.selectFrom("sallyport_counters").selectAll().execute();
-  await withLease(database, "chat", async () => expect(await rows()).toHaveLength(1));
+  await withLease(database.store.gateways, "chat", async () => expect(await rows()).toHaveLength(1));
   expect(await rows()).toEqual([]);
-  const failing = withLease(database, "chat", async () => {
+  const failing = withLease(database.store.gateways, "chat", async () => {
     throw failure;
   });
   await expect(failing).rejects.toBe(failure);
@@ -116,9 +118,9 @@ test("a lease leaves no row after success or failure, and passes on the error", 
 });
 
 test("the error contains the age of the lease and the seconds until it expires", async () => {
-  await withLease(database, "chat", async () => {
+  await withLease(database.store.gateways, "chat", async () => {
     await age(50_000);
-    await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(
+    await expect(withLease(database.store.gateways, "chat", async () => undefined)).rejects.toThrow(
       /was interrupted 50 s ago\. Try again in 10 s\.$/,
     );
   });
@@ -127,9 +129,9 @@ test("the error contains the age of the lease and the seconds until it expires",
 test("a lease that was taken over is not released by its former owner", async () => {
   const [begun, end] = [latch(), latch()];
   let second: Promise<string> | undefined;
-  await withLease(database, "chat", async (renew) => {
+  await withLease(database.store.gateways, "chat", async (renew) => {
     await age(60_000);
-    second = withLease(database, "chat", async (renewSecond) => {
+    second = withLease(database.store.gateways, "chat", async (renewSecond) => {
       begun.open();
       await end.opened;
       await renewSecond();
@@ -138,27 +140,31 @@ test("a lease that was taken over is not released by its former owner", async ()
     await begun.opened;
     await expect(renew()).rejects.toBeInstanceOf(ConfigurationError);
   });
-  await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(/^Another run provisions/);
+  await expect(withLease(database.store.gateways, "chat", async () => undefined)).rejects.toThrow(
+    /^Another run provisions/,
+  );
   end.open();
   expect(await second).toBe("done");
-  expect(await withLease(database, "chat", async () => "next")).toBe("next");
+  expect(await withLease(database.store.gateways, "chat", async () => "next")).toBe("next");
 });
 
 test("an expired lease that was not taken over can be renewed", async () => {
-  await withLease(database, "chat", async (renew) => {
+  await withLease(database.store.gateways, "chat", async (renew) => {
     await age(80_000);
     await renew();
-    await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(/Try again in 60 s/);
+    await expect(withLease(database.store.gateways, "chat", async () => undefined)).rejects.toThrow(
+      /Try again in 60 s/,
+    );
   });
 });
 
 test("a lease is renewed by a timer while the run waits for AWS", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   try {
-    await withLease(database, "chat", async () => {
+    await withLease(database.store.gateways, "chat", async () => {
       await age(50_000);
       vi.advanceTimersByTime(15_000);
-      const refusal = () => withLease(database, "chat", async () => undefined).catch(String);
+      const refusal = () => withLease(database.store.gateways, "chat", async () => undefined).catch(String);
       await expect.poll(refusal).toMatch(/Try again in 60 s/);
     });
     expect(vi.getTimerCount()).toBe(0);

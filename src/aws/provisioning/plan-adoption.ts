@@ -1,6 +1,6 @@
 import { GetApiCommand, GetStagesCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
-import type { Gateway } from "../../auth/gateways.ts";
 import { ConfigurationError } from "../../errors.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import { gatewayArn } from "../arns.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";

@@ -1,5 +1,5 @@
 import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
-import type { Gateway } from "../../auth/gateways.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import { gatewayArn } from "../arns.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { DOMAIN_TAG, TAG_PREFIX } from "../tags.ts";

@@ -1,5 +1,5 @@
-import type { Gateway } from "../../auth/gateways.ts";
 import { ConfigurationError } from "../../errors.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import { domainAddress } from "../definition-parts.ts";
 import { endpointOf, needsSecret } from "./desired.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";

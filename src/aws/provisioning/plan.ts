@@ -1,4 +1,4 @@
-import type { Gateway } from "../../auth/gateways.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import type { Actual, ActualApi } from "./actual.ts";
 import type { DesiredApi } from "./desired.ts";

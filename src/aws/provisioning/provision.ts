@@ -11,7 +11,7 @@ import type { ProvisioningServices } from "./services.ts";
  * @throws ConfigurationError if the app does not define the gateway
  */
 export function provision(
-  { definitions, database, gateways, audit, changeLog }: ProvisioningServices,
+  { definitions, gateways, store }: ProvisioningServices,
   name: string | undefined,
   options: ChangeOptions,
   controlPlane: ControlPlaneOptions,
@@ -19,20 +19,19 @@ export function provision(
   checkChangeOptions(options);
   const definition = getDefinition(definitions, name);
   return new Provisioner({
-    database,
     gateways,
+    leases: store.gateways,
     definition,
     plane: new ControlPlane(definition.region, controlPlane),
-    keep: (run, steps, unknown) =>
-      database.transaction(async (db) => {
-        const describe = (list: typeof steps) => list.map(({ action, what }) => `${action} ${what}`);
-        const details = {
-          gateway: definition.name,
-          run,
-          steps: describe(steps),
-          ...(unknown.length > 0 ? { perhaps: describe(unknown) } : {}),
-        };
-        await audit.record(db, await changeLog.append(db), { action: "provision", ...options, details });
-      }),
+    keep: (run, steps, unknown) => {
+      const describe = (list: typeof steps) => list.map(({ action, what }) => `${action} ${what}`);
+      const details = {
+        gateway: definition.name,
+        run,
+        steps: describe(steps),
+        ...(unknown.length > 0 ? { perhaps: describe(unknown) } : {}),
+      };
+      return store.audit.append({ action: "provision", ...options, details });
+    },
   });
 }

@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Gateway, Gateways } from "../../auth/gateways.ts";
+import type { Gateways } from "../../auth/gateways.ts";
 import { ConfigurationError, ProvisioningError } from "../../errors.ts";
-import type { Database } from "../../storage/database.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { deployedHash, desiredApi, needsSecret } from "./desired.ts";
 import { belongsToRecord, rejectStackApi } from "./find-api.ts";
-import { withLease } from "./lease.ts";
+import { type LeaseStore, withLease } from "./lease.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";
 import { planDestruction, planRelease } from "./plan-destruction.ts";
@@ -39,21 +39,21 @@ const RETRY_PAUSE_MS = 2000;
  * StorageError if the database fails.
  */
 export class Provisioner {
-  readonly #database: Database;
   readonly #gateways: Gateways;
+  readonly #leases: LeaseStore;
   readonly #definition: GatewayDefinition;
   readonly #plane: ControlPlane;
   readonly #keep: RecordRun;
 
   constructor(parts: {
-    readonly database: Database;
     readonly gateways: Gateways;
+    readonly leases: LeaseStore;
     readonly definition: GatewayDefinition;
     readonly plane: ControlPlane;
     readonly keep: RecordRun;
   }) {
-    this.#database = parts.database;
     this.#gateways = parts.gateways;
+    this.#leases = parts.leases;
     this.#definition = parts.definition;
     this.#plane = parts.plane;
     this.#keep = parts.keep;
@@ -328,7 +328,7 @@ export class Provisioner {
     onStep: OnStep = () => undefined,
     work: (run: Run) => Promise<void> = async () => undefined,
   ): Promise<Plan> {
-    return withLease(this.#database, this.name, async (renew) => {
+    return withLease(this.#leases, this.name, async (renew) => {
       const run = new Run(renew, onStep);
       const keep = async () => {
         if (run.steps.length + run.unknown.length > 0) await this.#keep(purpose, run.steps, run.unknown);

@@ -1,4 +1,4 @@
-import type { Gateway } from "../../auth/gateways.ts";
+import type { Gateway } from "../../storage/stores/gateways.ts";
 
 /*
  * The record of a gateway that is being created or removed contains an endpoint that does not

@@ -1,7 +1,5 @@
-import type { Audit } from "../../audit/audit-log.ts";
 import type { Gateways } from "../../auth/gateways.ts";
-import type { ChangeLog } from "../../revocation/change-log.ts";
-import type { Database } from "../../storage/database.ts";
+import type { Store } from "../../storage/store.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 
 /**
@@ -12,7 +10,5 @@ export interface ProvisioningServices {
   /** Definitions by name. */
   readonly definitions: ReadonlyMap<string, GatewayDefinition>;
   readonly gateways: Gateways;
-  readonly database: Database;
-  readonly audit: Audit;
-  readonly changeLog: ChangeLog;
+  readonly store: Pick<Store, "audit" | "gateways">;
 }

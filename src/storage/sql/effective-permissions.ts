@@ -1,5 +1,6 @@
 import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
 import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../database.ts";
+import type { EffectiveGrant, EffectivePermissions } from "../stores/users.ts";
 
 /**
  * Returns an SQL expression that lists the effective grants of a user, for use in another
@@ -12,24 +13,6 @@ export type EffectivePermissionsQuery = (
   userId: Expression<string | null>,
   only?: readonly string[],
 ) => RawBuilder<unknown>;
-
-/** A grant that applies to a user, directly or through a group. */
-export interface EffectiveGrant {
-  readonly permission: string;
-  /** The group that has the grant, or null if the user has it directly. */
-  readonly group: string | null;
-  /** When the grant expires, in epoch milliseconds, or null if it does not expire. */
-  readonly until: number | null;
-}
-
-/** The state and the permissions of a user. One statement reads both. */
-export interface EffectivePermissions {
-  readonly isActive: boolean;
-  readonly isSuperuser: boolean;
-  readonly permissions: readonly string[];
-  /** The source of each permission. */
-  readonly grants: readonly EffectiveGrant[];
-}
 
 /** The columns of a statement that reads permissions. */
 export interface PermissionColumns {
@@ -135,4 +118,71 @@ export function unchangedSince(
   validUntil: Expression<number>,
 ): readonly Expression<SqlBool>[] {
   return [sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${since}`, sql<boolean>`${now} < ${validUntil}`];
+}
+
+/** Returns a subquery for the ids of users with a permission, directly or through a group. */
+export function holdersSubquery(database: Database, db: Kysely<Tables>, permission: string) {
+  const { now } = database;
+  return db
+    .selectFrom("sallyport_user_permissions as held")
+    .select("held.user_id")
+    .where("held.permission", "=", permission)
+    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]))
+    .union(
+      db
+        .selectFrom("sallyport_group_permissions as held")
+        .innerJoin("sallyport_user_groups as member", "member.group_name", "held.group_name")
+        .select("member.user_id")
+        .where("held.permission", "=", permission)
+        .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]))
+        .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)])),
+    );
+}
+
+/**
+ * Returns an SQL expression that lists the direct grants and those through groups, each with its
+ * source.
+ */
+export function effectiveGrants(
+  database: Database,
+  db: Kysely<Tables>,
+  userId: Expression<string | null>,
+  only?: readonly string[],
+): RawBuilder<unknown> {
+  if (only?.length === 0) return database.sql`'[]'`;
+  const { now } = database;
+  let direct = db
+    .selectFrom("sallyport_user_permissions as held")
+    .select(({ cast, lit }) => [
+      "held.permission",
+      cast<string | null>(lit(null), "text").as("via"),
+      "held.until_at as until",
+    ])
+    .where((eb) => eb("held.user_id", "=", userId as Expression<string>))
+    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
+  let throughGroups = db
+    .selectFrom("sallyport_user_groups as member")
+    .innerJoin("sallyport_group_permissions as held", "held.group_name", "member.group_name")
+    .select((eb) => [
+      "held.permission",
+      "held.group_name as via",
+      // The earlier of the two ends.
+      eb
+        .case()
+        .when("member.until_at", "is", null)
+        .then(eb.ref("held.until_at"))
+        .when(eb.or([eb("held.until_at", "is", null), eb("member.until_at", "<", eb.ref("held.until_at"))]))
+        .then(eb.ref("member.until_at"))
+        .else(eb.ref("held.until_at"))
+        .end()
+        .as("until"),
+    ])
+    .where((eb) => eb("member.user_id", "=", userId as Expression<string>))
+    .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)]))
+    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
+  if (only) {
+    direct = direct.where("held.permission", "in", only);
+    throughGroups = throughGroups.where("held.permission", "in", only);
+  }
+  return database.listOf(direct.unionAll(throughGroups), "permission", "via", "until");
 }

@@ -1,18 +1,6 @@
 import type { Expression, ExpressionBuilder, SqlBool } from "kysely";
-import type { Tables } from "../storage/database.ts";
-
-/**
- * Selects connections.
- *
- * - `all`: all connections
- * - `channel`, `view`, `user`, `group`: the connections of one channel, view, user or group
- * - `listed`: the connections of the users of a revocation
- * - `holders`: the connections of the active users with a permission
- * - `connection`, `connection-id`: one connection, by its row or by its AWS id
- * - `session`, `deleted-user`: the closed rows of an ended session or a deleted user that have not
- *   disconnected. Connections that were opened later are not selected
- */
-export type ConnectionSelector = SelectorBy<string>;
+import type { Tables } from "../database.ts";
+import type { ConnectionSelector } from "../stores/connections.ts";
 
 /** A selector with a value of any type, such as a parameter of a prepared statement. */
 export type SelectorBy<Value> =

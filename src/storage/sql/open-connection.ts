@@ -1,60 +1,29 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
-import type { Database, Tables } from "../storage/database.ts";
-import { bindStatement, cachedStatement, prepared } from "../storage/prepared.ts";
+import type { Database, Tables } from "../database.ts";
+import { bindStatement, cachedStatement, prepared } from "../prepared.ts";
+import type {
+  CheckedPermissions,
+  ConnectionScope,
+  NewConnection,
+  OpenResult,
+  SpentTokenRef,
+} from "../stores/connections.ts";
+import type { EffectivePermissions } from "../stores/users.ts";
+import type { ChangeLog } from "./change-log.ts";
 import {
-  type EffectivePermissions,
   type EffectivePermissionsQuery,
+  firstExpiry,
   NEVER,
   type PermissionColumns,
   permissionColumns,
   permissionsFrom,
   unchangedSince,
-} from "../storage/sql/effective-permissions.ts";
-import { type ConnectionLimit, type ConnectionScope, openConnections } from "./user-connections.ts";
+} from "./effective-permissions.ts";
+import { countOpenConnections, openConnections } from "./user-connections.ts";
 
 /** Returns the name of the lock for counting and opening the connections of a user. */
-export function connectionsLock(userId: string): string {
+function connectionsLock(userId: string): string {
   return `connections of ${userId}`;
-}
-
-/** Identifies a token that this connect has spent. */
-export interface SpentTokenRef {
-  readonly hash: string;
-  /** When the token was spent, in epoch milliseconds. */
-  readonly spentAt: number;
-}
-
-/** A connection to open. */
-export interface NewConnection {
-  /** Id of the row. It is unique and never used again. */
-  readonly id: string;
-  readonly gatewayId: string;
-  readonly connectionId: string;
-  readonly view: string;
-  readonly userId: string | null;
-  readonly sessionId: string | null;
-  readonly sourceIp: string | null;
-  /** The channel to join. */
-  readonly channel: string | undefined;
-  /** The spent token. No row is opened if its session was ended. */
-  readonly token: SpentTokenRef | undefined;
-  /**
-   * The maximum number of open connections of the user, including this one. Undefined for no limit.
-   */
-  readonly limit: ConnectionLimit | undefined;
-  /**
-   * Number of the last change before `authorize` was called. No row is opened if a later change
-   * affects this connection. Undefined if no `authorize` was called.
-   */
-  readonly since: number | undefined;
-}
-
-/** A connection to open, after its permissions were read and checked. */
-export interface CheckedConnection extends NewConnection {
-  /** Number of the last change before the permissions were read. */
-  readonly since: number;
-  /** When the first of the grants expires, in epoch milliseconds, or null if none expires. */
-  readonly validUntil: number | null;
 }
 
 /** A new connection with the permissions of its user. One statement opens and reads both. */
@@ -78,15 +47,6 @@ interface TokenQuery {
   ): Expression<unknown>;
 }
 
-/** Returns the SQL condition that a change after `since` affects a connection. */
-interface ChangeCondition {
-  affects(
-    db: Kysely<Tables>,
-    connection: Readonly<Record<"userId" | "sessionId" | "view" | "channel", Expression<string | null>>>,
-    since: Expression<number>,
-  ): Expression<SqlBool>;
-}
-
 type Open = (db: Kysely<never>, values: Values) => Promise<(PermissionColumns & { id: string })[]>;
 type Bind = (values: Values) => CompiledQuery;
 type Parameter = Parameters<Parameters<typeof bindStatement<Values, unknown>>[1]>[0];
@@ -108,7 +68,7 @@ interface Shape {
 export class ConnectionOpener {
   readonly #database: Database;
   readonly #grantsSubquery: EffectivePermissionsQuery;
-  readonly #changeLog: ChangeCondition;
+  readonly #changeLog: ChangeLog;
   readonly #spentToken: TokenQuery["spentTokenQuery"];
   readonly #open = new Map<string, Open>();
   readonly #openUnchanged = new Map<string, Bind>();
@@ -123,7 +83,7 @@ export class ConnectionOpener {
     database: Database,
     rights: { readonly grantsSubquery: EffectivePermissionsQuery },
     tokens: TokenQuery,
-    changeLog: ChangeCondition,
+    changeLog: ChangeLog,
   ) {
     this.#changeLog = changeLog;
     this.#database = database;
@@ -144,8 +104,34 @@ export class ConnectionOpener {
   }
 
   /**
-   * Opens a row and joins its channel, in the transaction of the caller. The caller checks the
-   * returned permissions.
+   * Opens a connection. See `ConnectionStore.open`.
+   *
+   * With `checked`, one statement requires that no change was recorded since the permissions were
+   * read. Otherwise, or after a change, the statement that writes the row reads the permissions
+   * again, and they are checked before the commit.
+   */
+  async open(
+    connection: NewConnection,
+    check: (user: EffectivePermissions) => void,
+    checked: CheckedPermissions | undefined,
+  ): Promise<OpenResult> {
+    const { userId, limit } = connection;
+    const lock = userId === null || limit === undefined ? undefined : connectionsLock(userId);
+    if (checked && (await this.#openUnchangedRow(connection, checked, lock))) return { kind: "opened" };
+    return this.#database.sharedTransaction<OpenResult>(
+      async (db) => {
+        const opened = await this.#openIn(db, connection);
+        if (!opened) return this.#whyNotOpened(db, connection);
+        check(opened);
+        return { kind: "opened" };
+      },
+      { lock },
+    );
+  }
+
+  /**
+   * Opens a row and joins its channel, in a transaction. The caller checks the returned
+   * permissions.
    *
    * With a limit, the transaction must hold the lock of {@link connectionsLock}. Counting and
    * opening are one statement, but on PostgreSQL two concurrent statements do not see each other's
@@ -157,7 +143,7 @@ export class ConnectionOpener {
    *
    * @returns undefined if nothing was opened
    */
-  async open(db: Kysely<Tables>, connection: NewConnection): Promise<OpenedConnection | undefined> {
+  async #openIn(db: Kysely<Tables>, connection: NewConnection): Promise<OpenedConnection | undefined> {
     const { channel } = connection;
     const joins = channel !== undefined && this.#database.supportsWritableCte;
     const on = db as unknown as Kysely<never>;
@@ -182,10 +168,14 @@ export class ConnectionOpener {
    * read. It needs one round trip if the database supports it.
    *
    * @param lock the name from {@link connectionsLock} if the connection has a limit
-   * @returns false if nothing was opened. Call {@link open} in this case. It opens the row if the
-   *   change does not affect the connection
+   * @returns false if nothing was opened. {@link open} then opens the row if the change does not
+   *   affect the connection
    */
-  async openUnchanged(connection: CheckedConnection, lock: string | undefined): Promise<boolean> {
+  async #openUnchangedRow(
+    connection: NewConnection,
+    checked: CheckedPermissions,
+    lock: string | undefined,
+  ): Promise<boolean> {
     const { id, channel } = connection;
     const joins = channel !== undefined && this.#database.supportsWritableCte;
     const bind = cachedStatement<Shape, Bind>(
@@ -198,13 +188,34 @@ export class ConnectionOpener {
       },
       (shape) => bindStatement(this.#database.sql, (value) => this.#buildOpen(shape, value, "alone")),
     );
-    const statements = [bind(valuesOf(connection, connection.validUntil))];
+    const values = valuesOf({ ...connection, since: checked.since }, firstExpiry(checked));
+    const statements = [bind(values)];
     if (channel !== undefined && !joins) statements.push(this.#join({ id, channel }));
     return (await this.#database.executeBatch(statements, { lock })) > 0;
   }
 
+  /** Returns why the row was not written. */
+  async #whyNotOpened(db: Kysely<Tables>, connection: NewConnection): Promise<OpenResult> {
+    // The statement was retried because its result was lost, but it had written the row.
+    if (await this.#isOpened(db, connection)) return { kind: "opened" };
+    const { token, limit, since, userId } = connection;
+    if (token !== undefined) {
+      const status = await findSpentStatus(db, token);
+      if (status) return { kind: status };
+    }
+    if (since !== undefined) {
+      const { last, isAffected } = await this.#changeLog.check(db, connection, since);
+      if (isAffected) return { kind: "changed", last };
+    }
+    if (userId !== null && limit !== undefined) {
+      const count = await countOpenConnections(this.#database, db, userId, limit.scope);
+      if (count >= limit.max) return { kind: "full" };
+    }
+    return { kind: "exists" };
+  }
+
   /** Returns whether the row of a connection exists and is open. */
-  async isOpened(db: Kysely<Tables>, { id }: NewConnection): Promise<boolean> {
+  async #isOpened(db: Kysely<Tables>, { id }: NewConnection): Promise<boolean> {
     const row = await db
       .selectFrom("sallyport_connections")
       .select("id")
@@ -313,4 +324,19 @@ function valuesOf({ limit, token, ...connection }: NewConnection, validUntil: nu
     max: limit?.max ?? 0,
     validUntil: validUntil ?? NEVER,
   };
+}
+
+/** Returns why a spent token is no longer valid, or undefined if it is valid. */
+async function findSpentStatus(
+  db: Kysely<Tables>,
+  { hash, spentAt }: SpentTokenRef,
+): Promise<"token-deleted" | "session-ended" | "token-respent" | undefined> {
+  const row = await db
+    .selectFrom("sallyport_tokens")
+    .select(["ended_at", "spent_at", "user_id"])
+    .where("hash", "=", hash)
+    .executeTakeFirst();
+  if (!row) return "token-deleted";
+  if (row.ended_at !== null) return "session-ended";
+  return Number(row.spent_at) === spentAt ? undefined : "token-respent";
 }

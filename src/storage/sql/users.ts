@@ -1,93 +1,37 @@
-import type { AliasableExpression, Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
-import { type Database, parseList, type Tables, yieldToEventLoop } from "../storage/database.ts";
-import { type EffectivePermissionsQuery, permissionsFrom } from "../storage/sql/effective-permissions.ts";
-import type { Subject } from "./rules.ts";
-
-/** A user with groups and grants. Expired memberships and grants are not included. */
-export interface UserDetails {
-  readonly id: string;
-  readonly isActive: boolean;
-  readonly isSuperuser: boolean;
-  /**
-   * The groups of the user. `until` is the end of the membership in epoch milliseconds, or null.
-   */
-  readonly groups: readonly { readonly name: string; readonly until: number | null }[];
-  /**
-   * The grants and their sources. `until` is the end of the grant in epoch milliseconds, or null.
-   */
-  readonly grants: readonly {
-    readonly permission: string;
-    readonly via: "direct" | { readonly group: string };
-    readonly until: number | null;
-  }[];
-}
-
-/** A group with the number of its members and its permissions. Expired ones are not included. */
-export interface GroupDetails {
-  readonly name: string;
-  /** The number of members. */
-  readonly members: number;
-  /** The granted permissions. `until` is the end of the grant in epoch milliseconds, or null. */
-  readonly permissions: readonly { readonly name: string; readonly until: number | null }[];
-}
-
-/** A user in a list. */
-export interface UserSummary {
-  readonly id: string;
-  readonly isActive: boolean;
-  readonly isSuperuser: boolean;
-  /** The groups of the user. */
-  readonly groups: readonly string[];
-  /** The number of grants, direct and through groups. */
-  readonly grants: number;
-}
-
-/** Selects users. A user must match all given fields. */
-export interface UserFilter {
-  readonly active?: boolean | undefined;
-  readonly superuser?: boolean | undefined;
-  /** Only members of this group. */
-  readonly group?: string | undefined;
-  /** Only users with this permission, directly or through a group, and superusers. */
-  readonly permission?: string | undefined;
-  /** The last id of the previous page, to list the next page. Default: the first page. */
-  readonly after?: string | undefined;
-}
-
-/** The maximum number of users that one statement reads. */
-export const USER_PAGE = 500;
-
-/** Selects among the users with a permission. */
-export interface HolderKinds {
-  /** `true`: only active users. `false`: only inactive users. `"any"`: both. Default true. */
-  readonly active?: boolean | "any" | undefined;
-  /** Whether to include superusers, who have all permissions. Default true. */
-  readonly superusers?: boolean | undefined;
-}
+import type { AliasableExpression, Expression, ExpressionBuilder, Kysely } from "kysely";
+import { yieldToEventLoop } from "../../yield-to-event-loop.ts";
+import { type Database, parseList, type Tables } from "../database.ts";
+import {
+  type GroupDetails,
+  type HolderKinds,
+  type Subject,
+  USER_PAGE,
+  type UserDetails,
+  type UserFilter,
+  type UserSelector,
+  type UserStore,
+  type UserSummary,
+} from "../stores/users.ts";
+import {
+  type EffectivePermissionsQuery,
+  effectiveGrants,
+  holdersSubquery,
+  permissionsFrom,
+} from "./effective-permissions.ts";
 
 /**
- * Selects users.
+ * Selects users in a transaction of another class.
  *
- * - `user`: one user
- * - `holders`: the users with a permission
- * - `group`: the members of a group
- * - `all`: all users
  * - `listed`: the users of a revocation
- * - `these`: the users with the given ids
+ * - `these`: the users with the given ids, at most {@link USER_PAGE}
  */
-export type UserSelector =
-  | { readonly kind: "user"; readonly userId: string }
-  | ({ readonly kind: "holders"; readonly permission: string } & HolderKinds)
-  | { readonly kind: "group"; readonly group: string }
-  | { readonly kind: "all" }
+export type SqlUserSelector =
+  | UserSelector
   | { readonly kind: "listed"; readonly revocationId: string }
-  /** At most {@link USER_PAGE} ids. */
   | { readonly kind: "these"; readonly ids: readonly string[] };
 
-/**
- * Reads effective permissions: direct grants and those of the user's groups, without expired ones.
- */
-export class UserPermissions {
+/** Reads users, groups and effective permissions. */
+export class SqlUsers implements UserStore {
   readonly #database: Database;
 
   constructor(database: Database) {
@@ -122,11 +66,13 @@ export class UserPermissions {
       );
   }
 
-  /**
-   * Returns the state and the permissions of a user. A user without a row is inactive and has none.
-   */
-  async subject(db: Kysely<Tables>, userId: string): Promise<Subject> {
-    const [subject] = await this.subjects(db, { kind: "user", userId }, "");
+  subject(userId: string): Promise<Subject> {
+    return this.subjectIn(this.#database.db, userId);
+  }
+
+  /** Reads {@link subject} in a transaction. */
+  async subjectIn(db: Kysely<Tables>, userId: string): Promise<Subject> {
+    const [subject] = await this.subjectsIn(db, { kind: "user", userId }, "");
     return subject ?? { userId, isActive: false, isSuperuser: false, permissions: [], grants: [] };
   }
 
@@ -135,7 +81,11 @@ export class UserPermissions {
    *
    * @param after the last id of the previous page, `""` for the first page
    */
-  async subjects(db: Kysely<Tables>, selector: UserSelector, after: string): Promise<readonly Subject[]> {
+  async subjectsIn(
+    db: Kysely<Tables>,
+    selector: SqlUserSelector,
+    after: string,
+  ): Promise<readonly Subject[]> {
     let query = db
       .selectFrom("sallyport_users as u")
       .select((eb) => [
@@ -175,10 +125,14 @@ export class UserPermissions {
     return rows.map((row) => ({ userId: row.id, ...permissionsFrom(row) }));
   }
 
-  /** Returns all selected users in pages. It yields to the event loop between pages. */
-  async *pages(db: Kysely<Tables>, selector: UserSelector): AsyncGenerator<readonly Subject[]> {
+  pages(selector: UserSelector): AsyncIterable<readonly Subject[]> {
+    return this.pagesIn(this.#database.db, selector);
+  }
+
+  /** Reads {@link pages} in a transaction. */
+  async *pagesIn(db: Kysely<Tables>, selector: SqlUserSelector): AsyncGenerator<readonly Subject[]> {
     for (let after = ""; ; ) {
-      const page = await this.subjects(db, selector, after);
+      const page = await this.subjectsIn(db, selector, after);
       yield page;
       await yieldToEventLoop();
       after = page.at(-1)?.userId ?? "";
@@ -186,7 +140,6 @@ export class UserPermissions {
     }
   }
 
-  /** Returns the ids of the users with a permission, ordered by id. */
   async holders(permission: string, options: HolderKinds = {}): Promise<readonly string[]> {
     const { active = true, superusers = true } = options;
     const { db } = this.#database;
@@ -205,8 +158,7 @@ export class UserPermissions {
     return (await query.execute()).map((row) => row.id);
   }
 
-  /** Returns a page of users, ordered by id. */
-  async users(filter: UserFilter, limit: number): Promise<readonly UserSummary[]> {
+  async list(filter: UserFilter, limit: number): Promise<readonly UserSummary[]> {
     const { active, superuser, group, permission, after = "" } = filter;
     const { db } = this.#database;
     let query = db
@@ -254,7 +206,6 @@ export class UserPermissions {
     }));
   }
 
-  /** Returns all groups, ordered by name. */
   async groups(): Promise<readonly GroupDetails[]> {
     const { db } = this.#database;
     const rows = await db
@@ -292,7 +243,6 @@ export class UserPermissions {
     }));
   }
 
-  /** Returns a user with groups and grants, or undefined if the user has no row. */
   async get(userId: string): Promise<UserDetails | undefined> {
     const { db } = this.#database;
     const user = await db
@@ -356,70 +306,4 @@ export class UserPermissions {
 /** Converts a time from the database. PostgreSQL returns a BIGINT as text. */
 function instant(value: number | string | null): number | null {
   return value === null ? null : Number(value);
-}
-
-function holdersSubquery(database: Database, db: Kysely<Tables>, permission: string) {
-  const { now } = database;
-  return db
-    .selectFrom("sallyport_user_permissions as held")
-    .select("held.user_id")
-    .where("held.permission", "=", permission)
-    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]))
-    .union(
-      db
-        .selectFrom("sallyport_group_permissions as held")
-        .innerJoin("sallyport_user_groups as member", "member.group_name", "held.group_name")
-        .select("member.user_id")
-        .where("held.permission", "=", permission)
-        .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]))
-        .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)])),
-    );
-}
-
-/**
- * Returns an SQL expression that lists the direct grants and those through groups, each with its
- * source.
- */
-function effectiveGrants(
-  database: Database,
-  db: Kysely<Tables>,
-  userId: Expression<string | null>,
-  only?: readonly string[],
-): RawBuilder<unknown> {
-  if (only?.length === 0) return database.sql`'[]'`;
-  const { now } = database;
-  let direct = db
-    .selectFrom("sallyport_user_permissions as held")
-    .select(({ cast, lit }) => [
-      "held.permission",
-      cast<string | null>(lit(null), "text").as("via"),
-      "held.until_at as until",
-    ])
-    .where((eb) => eb("held.user_id", "=", userId as Expression<string>))
-    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
-  let throughGroups = db
-    .selectFrom("sallyport_user_groups as member")
-    .innerJoin("sallyport_group_permissions as held", "held.group_name", "member.group_name")
-    .select((eb) => [
-      "held.permission",
-      "held.group_name as via",
-      // The earlier of the two ends.
-      eb
-        .case()
-        .when("member.until_at", "is", null)
-        .then(eb.ref("held.until_at"))
-        .when(eb.or([eb("held.until_at", "is", null), eb("member.until_at", "<", eb.ref("held.until_at"))]))
-        .then(eb.ref("member.until_at"))
-        .else(eb.ref("held.until_at"))
-        .end()
-        .as("until"),
-    ])
-    .where((eb) => eb("member.user_id", "=", userId as Expression<string>))
-    .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)]))
-    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
-  if (only) {
-    direct = direct.where("held.permission", "in", only);
-    throughGroups = throughGroups.where("held.permission", "in", only);
-  }
-  return database.listOf(direct.unionAll(throughGroups), "permission", "via", "until");
 }

@@ -1,6 +1,6 @@
 import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
-import { CHANGES, changesRecorded, type Database, type Sql, type Tables } from "../storage/database.ts";
-import { type ChangedSubject, EVERYONE } from "./changed-subjects.ts";
+import { CHANGES, changesRecorded, type Database, type Sql, type Tables } from "../database.ts";
+import { type ChangedSubject, EVERYONE } from "../stores/changes.ts";
 
 /** Maximum number of changes per read. With more, every subject counts as changed. */
 const MAX_READ = 1000;

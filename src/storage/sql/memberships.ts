@@ -1,25 +1,11 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
-import type { Database, Tables } from "../storage/database.ts";
-import { bindStatement, cachedStatement } from "../storage/prepared.ts";
-import { NEVER, unchangedSince } from "../storage/sql/effective-permissions.ts";
-
-/** A request of a connection to join a channel. */
-export interface MembershipRequest {
-  readonly connectionKey: string;
-  readonly channel: string;
-  /** The maximum number of joined channels, including this one. Default: no maximum. */
-  readonly max?: number;
-  /** A channel to leave with the same statement. Default: none. */
-  readonly leaving?: string | undefined;
-}
-
-/** A request to join a channel, after the permissions were read and checked. */
-export interface CheckedMembershipRequest extends MembershipRequest {
-  /** Number of the last change before the permissions were read. */
-  readonly since: number;
-  /** When the first of the grants expires, in epoch milliseconds, or null if none expires. */
-  readonly validUntil: number | null;
-}
+import type { Database, Tables } from "../database.ts";
+import { bindStatement, cachedStatement } from "../prepared.ts";
+import type { CheckedPermissions, ConnectionRow } from "../stores/connections.ts";
+import type { JoinResult, MembershipRequest, MembershipStore } from "../stores/memberships.ts";
+import type { ChangeLog } from "./change-log.ts";
+import type { SqlConnections } from "./connections.ts";
+import { firstExpiry, NEVER, unchangedSince } from "./effective-permissions.ts";
 
 interface Values {
   readonly connectionKey: string;
@@ -40,16 +26,24 @@ interface Shape {
   readonly isChecked: boolean;
 }
 
-/**
- * The channels of connections. A membership grants no access: each delivery checks the permissions.
- */
-export class Memberships {
+/** The dependencies of {@link SqlMemberships}. */
+interface Dependencies {
+  readonly connections: SqlConnections;
+  readonly changeLog: ChangeLog;
+}
+
+/** {@link MembershipStore} in SQL. */
+export class SqlMemberships implements MembershipStore {
   readonly #database: Database;
+  readonly #connections: SqlConnections;
+  readonly #changeLog: ChangeLog;
   readonly #joins = new Map<string, (values: Values) => CompiledQuery>();
   readonly #leave: (values: { connectionKey: string; channel: string }) => CompiledQuery;
 
-  constructor(database: Database) {
+  constructor(database: Database, { connections, changeLog }: Dependencies) {
     this.#database = database;
+    this.#connections = connections;
+    this.#changeLog = changeLog;
     const { db, sql } = database;
     this.#leave = bindStatement(sql, (value) =>
       db
@@ -61,38 +55,77 @@ export class Memberships {
   }
 
   /**
-   * Joins a channel, or joins it again. The channel becomes the last joined channel.
+   * Without `authorize`, the permissions are read and checked first, if the database supports
+   * writable CTEs. The statement that writes the membership requires that no change was recorded
+   * since then.
    *
-   * The transaction of the caller must exclude other joins of the connection. On PostgreSQL,
+   * With `authorize`, or after a change, the permissions are read in the transaction of the
+   * membership. That transaction excludes permission changes, but runs concurrently with other
+   * joins and connects.
+   */
+  async join(request: MembershipRequest, check: (connection: ConnectionRow) => void): Promise<JoinResult> {
+    const { connectionKey, channel, since } = request;
+    const lock = `channels of ${connectionKey}`;
+    if (since === undefined && this.#database.supportsWritableCte) {
+      const joined = await this.#joinUnchanged(request, check, lock);
+      if (joined) return joined;
+    }
+    return this.#database.sharedTransaction<JoinResult>(
+      async (db) => {
+        const current = await this.#connections.findIn(db, connectionKey);
+        if (!current) return "closed";
+        if (since !== undefined) {
+          const { isAffected } = await this.#changeLog.check(db, { ...current, channel }, since);
+          if (isAffected) return "changed";
+        }
+        check(current);
+        return (await this.#join(db, request)) ? "joined" : "full";
+      },
+      { lock },
+    );
+  }
+
+  /**
+   * Joins with one statement instead of a transaction.
+   *
+   * @returns undefined if a change was recorded since the permissions were read, or the maximum is
+   *   reached
+   */
+  async #joinUnchanged(
+    request: MembershipRequest,
+    check: (connection: ConnectionRow) => void,
+    lock: string,
+  ): Promise<JoinResult | undefined> {
+    let current: Awaited<ReturnType<SqlConnections["findWithChange"]>>;
+    try {
+      current = await this.#connections.findWithChange(request.connectionKey);
+    } catch {
+      // The transaction reads again, and is retried if the database connection was lost.
+      return undefined;
+    }
+    if (!current) return "closed";
+    check(current);
+    const values = valuesOf(request, { since: current.lastChange, grants: current.grants });
+    const shape = { leaves: values.leaving !== values.channel, isChecked: true };
+    const statement = this.#joinStatement(shape, values);
+    return (await this.#database.executeBatch([statement], { lock })) > 0 ? "joined" : undefined;
+  }
+
+  /**
+   * Joins a channel in a transaction that excludes other joins of the connection. On PostgreSQL,
    * concurrent transactions do not see each other's rows.
    *
    * @returns false if the maximum is reached. Nothing is joined or left in this case
    */
-  async join(db: Kysely<Tables>, joining: MembershipRequest): Promise<boolean> {
-    const values = valuesOf(joining);
+  async #join(db: Kysely<Tables>, request: MembershipRequest): Promise<boolean> {
+    const values = valuesOf(request);
     const leaves = values.leaving !== values.channel;
     const isOneStatement = this.#database.supportsWritableCte;
     const shape = { leaves: leaves && isOneStatement, isChecked: false };
     const joined = await db.executeQuery(this.#joinStatement(shape, values));
     if (joined.rows.length === 0) return false;
-    if (leaves && !isOneStatement) await this.leave(db, values.connectionKey, values.leaving);
+    if (leaves && !isOneStatement) await this.#leaveIn(db, values.connectionKey, values.leaving);
     return true;
-  }
-
-  /**
-   * Joins a channel in one round trip, if the connection is open and no permissions have changed
-   * since they were read.
-   *
-   * @param lock excludes other joins of the connection
-   * @returns false if nothing was joined or left. Call {@link join} in this case. It is always
-   *   false if the database does not support data-modifying WITH
-   */
-  async joinUnchanged(joining: CheckedMembershipRequest, lock: string): Promise<boolean> {
-    if (!this.#database.supportsWritableCte) return false;
-    const values = valuesOf(joining);
-    const shape = { leaves: values.leaving !== values.channel, isChecked: true };
-    const statement = this.#joinStatement(shape, values);
-    return (await this.#database.executeBatch([statement], { lock })) > 0;
   }
 
   #joinStatement(shape: Shape, values: Values): CompiledQuery {
@@ -157,7 +190,6 @@ export class Memberships {
       .selectAll() as never;
   }
 
-  /** Returns whether a connection has joined a channel. */
   async isIn(connectionKey: string, channel: string): Promise<boolean> {
     const row = await this.#database.db
       .selectFrom("sallyport_memberships")
@@ -168,25 +200,14 @@ export class Memberships {
     return row !== undefined;
   }
 
-  /**
-   * Leaves a channel.
-   *
-   * @returns whether the connection had joined it
-   */
-  async leave(db: Kysely<Tables>, connectionKey: string, channel: string): Promise<boolean> {
+  async #leaveIn(db: Kysely<Tables>, connectionKey: string, channel: string): Promise<boolean> {
     return (await db.executeQuery(this.#leave({ connectionKey, channel }))).rows.length > 0;
   }
 
-  /** Leaves a channel, in one round trip if the database supports it. */
-  async leaveOne(connectionKey: string, channel: string): Promise<void> {
+  async leave(connectionKey: string, channel: string): Promise<void> {
     await this.#database.executeBatch([this.#leave({ connectionKey, channel })]);
   }
 
-  /**
-   * Leaves many channels in one transaction.
-   *
-   * @returns those that were joined. Of concurrent calls, only one returns each membership
-   */
   async leaveMany<Item extends { readonly connection: { readonly id: string }; readonly channel: string }>(
     leaving: readonly Item[],
   ): Promise<readonly Item[]> {
@@ -195,9 +216,15 @@ export class Memberships {
     const inOrder = [...leaving].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     return this.#database.sharedTransaction(async (db) => {
       const left: Item[] = [];
-      for (const one of inOrder) if (await this.leave(db, one.connection.id, one.channel)) left.push(one);
+      for (const one of inOrder) if (await this.#leaveIn(db, one.connection.id, one.channel)) left.push(one);
       return left;
     });
+  }
+
+  async leaveAll(connectionKeys: readonly string[]): Promise<void> {
+    await this.#database.execute((db) =>
+      db.deleteFrom("sallyport_memberships").where("connection_key", "in", connectionKeys).execute(),
+    );
   }
 }
 
@@ -211,19 +238,16 @@ function keyOf({
   return `${connection.id} ${channel}`;
 }
 
-function valuesOf({
-  connectionKey,
-  channel,
-  max,
-  leaving,
-  ...checked
-}: MembershipRequest & Partial<CheckedMembershipRequest>): Values {
+function valuesOf(
+  { connectionKey, channel, max, leaving }: MembershipRequest,
+  checked?: CheckedPermissions,
+): Values {
   return {
     connectionKey,
     channel,
     leaving: leaving ?? channel,
     max: max ?? Number.MAX_SAFE_INTEGER,
-    since: checked.since ?? 0,
-    validUntil: checked.validUntil ?? NEVER,
+    since: checked?.since ?? 0,
+    validUntil: checked ? (firstExpiry(checked) ?? NEVER) : NEVER,
   };
 }

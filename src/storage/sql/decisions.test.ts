@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { fairShare } from "./decision-log.ts";
+import { fairShare } from "./decisions.ts";
 
 describe("fairShare()", () => {
   test.each([

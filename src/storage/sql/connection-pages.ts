@@ -1,0 +1,180 @@
+import type { Expression, Kysely } from "kysely";
+import type { Database, Tables } from "../database.ts";
+import { prepared } from "../prepared.ts";
+import {
+  CONNECTION_PAGE,
+  type ConnectionFilter,
+  type ConnectionRow,
+  type ConnectionSelector,
+  type ConnectionWithChannels,
+  type ListedConnection,
+  PERMISSION_ENDED,
+} from "../stores/connections.ts";
+import {
+  type ConnectionQueries,
+  type DetailedRow,
+  fromDetailedRow,
+  fromRow,
+  type RawRow,
+} from "./connection-rows.ts";
+import { isSelected, type SelectorBy, selectedBy, withValue } from "./connection-selector.ts";
+import { GrantsCache } from "./effective-permissions.ts";
+
+type PreparedPage = (db: Kysely<never>, values: { subject: string; after: string }) => Promise<RawRow[]>;
+
+/**
+ * The maximum number of compiled fan-out statements. One per kind of audience and list of
+ * permissions.
+ */
+const MAX_RECIPIENT_STATEMENTS = 200;
+
+/** Reads pages of connections. See `ConnectionStore`. */
+export class ConnectionPages {
+  readonly #database: Database;
+  readonly #queries: ConnectionQueries;
+  readonly #holdersOf: (db: Kysely<Tables>, permission: string) => Expression<string>;
+  readonly #known = new GrantsCache();
+  readonly #recipients = new Map<string, PreparedPage>();
+
+  /** @param holdersOf returns a subquery for the ids of the users with a permission */
+  constructor(
+    database: Database,
+    queries: ConnectionQueries,
+    holdersOf: (db: Kysely<Tables>, permission: string) => Expression<string>,
+  ) {
+    this.#database = database;
+    this.#queries = queries;
+    this.#holdersOf = holdersOf;
+  }
+
+  /**
+   * Returns a page of open connections with channels and permissions, ordered by id.
+   *
+   * @param after the last id of the previous page, `""` for the first page
+   * @param options.isTakenOver whether to include rows that a revocation closed. The process may
+   *   have stopped before it closed their WebSockets. Default false
+   */
+  async page(
+    db: Kysely<Tables>,
+    selector: ConnectionSelector,
+    after: string,
+    { isTakenOver = false }: { readonly isTakenOver?: boolean } = {},
+  ): Promise<readonly ConnectionWithChannels[]> {
+    const rows: DetailedRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
+      .select((eb) => this.#queries.detailsOf(eb))
+      .execute();
+    return rows.map((row) => fromDetailedRow(row));
+  }
+
+  /**
+   * Returns a page of open connections that match a filter, ordered by id.
+   */
+  async list(filter: ConnectionFilter, limit: number): Promise<readonly ListedConnection[]> {
+    const { connection, user, view, channel, after = "" } = filter;
+    let query = this.#queries
+      .open(this.#database.db)
+      .select((eb) => [...this.#queries.detailsOf(eb), "s.last_seen_at", "s.request_count"])
+      .where("s.id", ">", after)
+      .orderBy("s.id")
+      .limit(limit);
+    if (connection !== undefined) query = query.where("s.id", "=", connection);
+    if (user !== undefined) query = query.where("s.user_id", "=", user);
+    if (view !== undefined) query = query.where("s.view", "=", view);
+    if (channel !== undefined) {
+      query = query.where(({ exists, selectFrom }) =>
+        exists(
+          selectFrom("sallyport_memberships as joined")
+            .select("joined.connection_key")
+            .whereRef("joined.connection_key", "=", "s.id")
+            .where("joined.channel", "=", channel),
+        ),
+      );
+    }
+    const rows: (DetailedRow & { last_seen_at: number; request_count: number })[] = await query.execute();
+    return rows.map((row) => ({
+      ...fromDetailedRow(row),
+      lastSeenAt: Number(row.last_seen_at),
+      requestCount: row.request_count,
+    }));
+  }
+
+  /**
+   * Returns a page of open connections for a fan-out, ordered by id. The rows do not contain
+   * channels.
+   *
+   * @param only the permissions to read. Undefined for all permissions
+   */
+  async recipients(
+    selector: ConnectionSelector,
+    after: string,
+    only: readonly string[] | undefined,
+  ): Promise<readonly ConnectionRow[]> {
+    const read = this.#readRecipients(selector, only);
+    const values = { subject: selectedBy(selector), after };
+    const rows = await read(this.#database.db as unknown as Kysely<never>, values);
+    return rows.map((row) => fromRow(row, this.#known));
+  }
+
+  /**
+   * Returns the number of open connections of an audience.
+   *
+   * @param after the last id that is not counted, `""` to count all
+   */
+  async count(selector: ConnectionSelector, after: string): Promise<number> {
+    const row = await this.#page(this.#database.db, selector, after)
+      .clearSelect()
+      .clearOrderBy()
+      .clearLimit()
+      .select(({ fn }) => fn.countAll<number>().as("count"))
+      .executeTakeFirst();
+    return Number(row?.count ?? 0);
+  }
+
+  #readRecipients(selector: ConnectionSelector, only: readonly string[] | undefined): PreparedPage {
+    const by = selector.kind === "holders" ? selector.permission : "";
+    const key = JSON.stringify([selector.kind, by, only]);
+    let read = this.#recipients.get(key);
+    if (!read) {
+      read = prepared(this.#database, (value) =>
+        this.#page(this.#database.db, withValue(selector, value("subject")), value("after"), only),
+      );
+      this.#recipients.set(key, read);
+      if (this.#recipients.size > MAX_RECIPIENT_STATEMENTS) {
+        this.#recipients.delete(this.#recipients.keys().next().value ?? "");
+      }
+    }
+    return read;
+  }
+
+  #page(
+    db: Kysely<Tables>,
+    selector: SelectorBy<string | Expression<string>>,
+    after: string | Expression<string>,
+    only?: readonly string[],
+    isTakenOver = false,
+  ) {
+    const current = this.#queries.withinLifetime(db, only);
+    const connected = current.where("s.disconnected_at", "is", null);
+    let query = current.where("s.closed_at", "is", null).limit(CONNECTION_PAGE);
+    if (selector.kind === "session" || selector.kind === "deleted-user") {
+      query = connected.where("s.closed_at", "is not", null).limit(CONNECTION_PAGE);
+    } else if (isTakenOver) {
+      query = connected
+        .where((eb) => eb.or([eb("s.closed_at", "is", null), eb("s.close_reason", "=", PERMISSION_ENDED)]))
+        .limit(CONNECTION_PAGE);
+    }
+    // Reading the index of the channel is fast for a small channel among a million connections.
+    query =
+      selector.kind === "channel"
+        ? (query
+            .innerJoin("sallyport_memberships as joined", (join) =>
+              join.onRef("joined.connection_key", "=", "s.id").on("joined.channel", "=", selector.channel),
+            )
+            .where("joined.connection_key", ">", after)
+            .orderBy("joined.connection_key") as unknown as typeof query)
+        : query.where("s.id", ">", after).orderBy("s.id");
+    return query.where((eb) =>
+      isSelected(eb as never, selector, (permission) => this.#holdersOf(db, permission)),
+    );
+  }
+}

@@ -1,0 +1,200 @@
+import type { Expression, ExpressionBuilder, Kysely, SqlBool } from "kysely";
+import { CHANGES, type Database, type Sql, type Tables } from "../database.ts";
+import type { AuditSubject } from "../stores/audit.ts";
+import {
+  type CountedKey,
+  type LimitStore,
+  type LimitWindow,
+  WINDOW_MS,
+  type WindowPosition,
+} from "../stores/limits.ts";
+import type { SqlAudit } from "./audit.ts";
+import { type CountBoth, countUnlessReached, isOpen, prepareCountBoth } from "./limit-windows.ts";
+
+/** How long the row of a window is kept after the start of the window, in milliseconds. */
+const KEEP_WINDOW_MS = 10 * WINDOW_MS;
+
+/** Counts events in windows. Checking and counting are one statement. */
+export class SqlLimits implements LimitStore {
+  readonly #database: Database;
+  readonly #audit: Pick<SqlAudit, "appendIn">;
+  readonly #countBoth: CountBoth;
+
+  constructor(database: Database, audit: Pick<SqlAudit, "appendIn">) {
+    this.#database = database;
+    this.#audit = audit;
+    this.#countBoth = prepareCountBoth(database);
+  }
+
+  async take(counted: CountedKey): Promise<boolean> {
+    return counted.limit > 0 && (await this.#database.execute((db) => this.#count(db, counted)));
+  }
+
+  /** Does the same as {@link take} in a transaction. */
+  async takeIn(db: Kysely<Tables>, counted: CountedKey): Promise<boolean> {
+    return counted.limit > 0 && (await this.#count(db, counted));
+  }
+
+  async takeBoth(user: CountedKey, address: CountedKey): Promise<ReadonlySet<string>> {
+    if (user.limit === 0 || address.limit === 0) return new Set();
+    const values = {
+      ...{ user: user.key, userLimit: user.limit },
+      ...{ address: address.key, addressLimit: address.limit },
+    };
+    const rows = await this.#database.execute((db) =>
+      this.#countBoth(db as unknown as Kysely<never>, values),
+    );
+    return new Set(rows.map(({ key }) => key));
+  }
+
+  async uncount(key: string): Promise<void> {
+    await this.#database.execute((db) =>
+      db
+        .updateTable("sallyport_counters")
+        .set(({ eb }) => ({ count: eb("count", "-", 1) }))
+        .where("key", "=", key)
+        .where("count", ">", 0)
+        .where(isOpen(this.#database))
+        .execute(),
+    );
+  }
+
+  window(key: string): Promise<LimitWindow | undefined> {
+    return this.windowIn(this.#database.db, key);
+  }
+
+  /** Does the same as {@link window} in a transaction. */
+  async windowIn(db: Kysely<Tables>, key: string): Promise<LimitWindow | undefined> {
+    const row = await db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => ["count", this.#leftMs(eb).as("left_ms")])
+      .where("key", "=", key)
+      .where(isOpen(this.#database))
+      .executeTakeFirst();
+    return row && { count: Number(row.count), leftMs: Number(row.left_ms) };
+  }
+
+  async list(
+    prefixes: readonly string[],
+    limit: number,
+    after?: WindowPosition,
+  ): Promise<readonly (WindowPosition & LimitWindow)[]> {
+    const { db, sql } = this.#database;
+    let query = db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => ["key", "count", this.#leftMs(eb).as("left_ms")])
+      .where(startsWithAny(sql, prefixes))
+      .where(isOpen(this.#database))
+      .orderBy("count", "desc")
+      .orderBy("key")
+      .limit(limit);
+    if (after !== undefined) {
+      query = query.where(({ and, eb, or }) =>
+        or([eb("count", "<", after.count), and([eb("count", "=", after.count), eb("key", ">", after.key)])]),
+      );
+    }
+    return (await query.execute()).map(({ key, count, left_ms }) => ({
+      key,
+      count: Number(count),
+      leftMs: Number(left_ms),
+    }));
+  }
+
+  clear(prefixes: readonly string[], describe: (open: number) => AuditSubject): Promise<number> {
+    const { sql } = this.#database;
+    return this.#database.transaction(async (db) => {
+      const removed = async (which: Expression<SqlBool>) => {
+        const { numDeletedRows } = await db
+          .deleteFrom("sallyport_counters")
+          .where(startsWithAny(sql, prefixes))
+          .where(which)
+          .executeTakeFirst();
+        return Number(numDeletedRows);
+      };
+      const open = await removed(isOpen(this.#database));
+      await removed(sql<boolean>`not ${isOpen(this.#database)}`);
+      await this.#audit.appendIn(db, describe(open));
+      return open;
+    });
+  }
+
+  async removeEnded(limit: number): Promise<number> {
+    const { now } = this.#database;
+    const { numDeletedRows } = await this.#database.execute((db) =>
+      db
+        .deleteFrom("sallyport_counters")
+        .where("key", "in", (eb) =>
+          eb
+            .selectFrom("sallyport_counters as old")
+            .select("old.key")
+            .where("old.key", "!=", CHANGES)
+            .where(({ eb: on }) => on("old.window_started_at", "<", on(now, "-", KEEP_WINDOW_MS)))
+            .orderBy("old.key")
+            .limit(limit),
+        )
+        // Keeps a window that was started again since the subquery ran.
+        .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
+        .executeTakeFirst(),
+    );
+    return Number(numDeletedRows);
+  }
+
+  async removeEndedAfter(after: string, limit: number): Promise<{ readonly last: string | undefined }> {
+    const { db, now } = this.#database;
+    const page = await db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => [
+        "key",
+        eb
+          .case()
+          .when("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS))
+          .then(1)
+          .else(0)
+          .end()
+          .as("has_ended"),
+      ])
+      .where("key", ">", after)
+      .orderBy("key")
+      .limit(limit)
+      .execute();
+    const ended = page
+      .filter(({ key, has_ended }) => Number(has_ended) === 1 && key !== CHANGES)
+      .map(({ key }) => key);
+    if (ended.length > 0) {
+      await this.#database.execute((to) =>
+        to
+          .deleteFrom("sallyport_counters")
+          .where("key", "in", ended)
+          // Keeps a window that was started again since the page was read.
+          .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
+          .execute(),
+      );
+    }
+    return { last: page.length < limit ? undefined : page.at(-1)?.key };
+  }
+
+  async #count(db: Kysely<Tables>, { key, limit }: CountedKey): Promise<boolean> {
+    const { now, sql } = this.#database;
+    const rows = await db
+      .insertInto("sallyport_counters")
+      .values({ key, window_started_at: now, count: 1 })
+      .onConflict(countUnlessReached(this.#database, sql.lit(limit)))
+      .returning("count")
+      .execute();
+    return rows.length > 0;
+  }
+
+  /** Returns an expression for the time until a window ends. */
+  #leftMs(eb: ExpressionBuilder<Tables, "sallyport_counters">) {
+    return eb("window_started_at", "-", eb.parens(this.#database.now, "-", WINDOW_MS));
+  }
+}
+
+/** Returns a condition for keys that start with one of the prefixes. */
+function startsWithAny(sql: Sql, prefixes: readonly string[]) {
+  return ({ eb, or }: ExpressionBuilder<Tables, "sallyport_counters">) =>
+    or(
+      // LIKE would require escaping, and is not case-sensitive in SQLite.
+      prefixes.map((prefix) => eb(sql<string>`substr(key, 1, ${sql.lit([...prefix].length)})`, "=", prefix)),
+    );
+}
