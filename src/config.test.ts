@@ -5,6 +5,7 @@ import { defineGateway } from "./aws/define-gateway.ts";
 import type { SallyportOptions } from "./config.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
+import { INTERNAL } from "./internal.ts";
 import { definePermissions } from "./permissions/define.ts";
 import { createSallyport } from "./sallyport.ts";
 import { postgres } from "./storage/postgres.ts";
@@ -340,12 +341,12 @@ describe("createSallyport() rejects", () => {
 test("with() rejects options that are not a plain object, so no test uses the app's database", () => {
   const app = createSallyport(REQUIRED);
   for (const options of [undefined, null, Promise.resolve({}), () => ({}), []]) {
-    expect(() => app.with(options as never)).toThrow(
+    expect(() => app[INTERNAL].with(options as never)).toThrow(
       /^with\(\): the options must be a plain object, but received/,
     );
   }
   for (const token of [true, [], new Map(), "x"]) {
-    expect(() => app.with({ token: token as never })).toThrow(/token must be a plain object/);
+    expect(() => app[INTERNAL].with({ token: token as never })).toThrow(/token must be a plain object/);
   }
 });
 

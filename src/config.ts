@@ -175,8 +175,8 @@ const USER_DIRECTORY = v.pipe(
 
 const STORAGE = v.custom<Storage>(
   (value) => {
-    const { migrate, failure, store } = (value ?? {}) as Partial<Storage>;
-    return typeof migrate === "function" && typeof failure === "function" && typeof store === "object";
+    const { migrate, close, store } = (value ?? {}) as Partial<Storage>;
+    return typeof migrate === "function" && typeof close === "function" && typeof store === "object";
   },
   // A connection string is not repeated in the message, because it may contain a password.
   ({ input }) =>

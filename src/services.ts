@@ -1,5 +1,4 @@
 import type { LimitFunction } from "p-limit";
-import type { Audit } from "./audit/audit-log.ts";
 import type { Decision } from "./audit/decision.ts";
 import type { DecisionLog } from "./audit/decision-log.ts";
 import type { Telemetry } from "./audit/events.ts";
@@ -22,9 +21,8 @@ import type { PermissionCatalog } from "./permissions/define.ts";
 import type { ChangedSubjects } from "./revocation/changed-subjects.ts";
 import type { RevocationQueue } from "./revocation/queue.ts";
 import type { UnfinishedCloses } from "./revocation/unfinished-closes.ts";
-import type { SendCapacity } from "./sending/send-capacity.ts";
-import type { SendOrder } from "./sending/send-order.ts";
-import type { Storage, Store } from "./storage/store.ts";
+import type { Sends } from "./sending/sends.ts";
+import type { Store } from "./storage/store.ts";
 import type { Channels } from "./views/channels.ts";
 import type { MountedView } from "./views/mount.ts";
 
@@ -47,49 +45,17 @@ export interface AuthenticatedUser {
  */
 export type Authenticate = (request: Request) => AuthenticatedUser | null | Promise<AuthenticatedUser | null>;
 
-/** The objects that event handlers and operations share. `sallyport.ts` creates them. */
-export interface Services {
-  readonly storage: Storage;
-  readonly store: Store;
-  readonly gatewayAuthenticator: GatewayAuthenticator;
-  readonly origins: Origins;
-  readonly limits: LimitSettings;
-  readonly rateLimits: RateLimits;
-  readonly connectLimits: ConnectLimits;
-  readonly messageLimits: MessageLimits;
-  readonly messagesInFlight: MessagesInFlight;
-  readonly tokens: Tokens;
-  readonly endedSessions: EndedSessions;
+/** What the code of the app declares. */
+export interface Definitions {
   readonly permissions: PermissionCatalog;
-  readonly audit: Audit;
-  readonly decisionLog: DecisionLog;
-  readonly revocations: RevocationQueue;
-  readonly changedSubjects: ChangedSubjects;
-  readonly gateways: Gateways;
-  readonly connectionProbes: ConnectionProbes;
-  readonly orphanedConnections: OrphanedConnections;
-  readonly unfinishedCloses: UnfinishedCloses;
-  readonly activity: Activity;
-  /** Limits the number of join transactions that run at the same time. */
-  readonly joinTurns: LimitFunction;
-  readonly delivery: Delivery;
-  readonly sendOrder: SendOrder;
-  readonly sendCapacity: SendCapacity;
-  /** Sends that are in flight. Shutdown waits for them. */
-  readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
+  /** Mounted views by path. */
   readonly views: ReadonlyMap<string, MountedView>;
-  readonly authenticate: Authenticate;
-  /** With "token", `$connect` relies on the token alone, because cookies cannot reach it. */
-  readonly tokenBinding: "session" | "token";
-  readonly tokenExpirySeconds: number;
-  /** Number of proxies in front of API Gateway. Their X-Forwarded-For entries are trusted. */
-  readonly trustProxy: number;
-  /**
-   * Starts the revocation poller. Resolves when the changes that are recorded so far have been
-   * read.
-   */
-  readonly startPolling: () => Promise<void>;
+}
+
+/** Where a process reports decisions, errors and measurements. */
+export interface Reports {
+  readonly decisionLog: DecisionLog;
   /** Stores a decision and calls `onDecision`. Returns the reference of the decision. */
   readonly recordDecision: (decision: Decision) => string;
   /** Receives events and sends as they happen. `undefined` if telemetry is off. */
@@ -101,4 +67,74 @@ export interface Services {
   readonly onError: (error: unknown, where: string) => void;
   /** Groups equal errors before it calls `onError` of the app. */
   readonly errors: ErrorReporter;
+}
+
+/** The services that every part of the core uses. */
+interface CoreServices {
+  readonly store: Store;
+  readonly definitions: Definitions;
+  readonly reports: Reports;
+  readonly changedSubjects: ChangedSubjects;
+}
+
+/** The services that connections are reached with. */
+export interface ReachingServices extends CoreServices {
+  readonly gateways: Gateways;
+  readonly delivery: Delivery;
+  readonly unfinishedCloses: UnfinishedCloses;
+}
+
+/** The services of `sending/`. */
+export interface SendingServices extends ReachingServices {
+  readonly sends: Sends;
+}
+
+/** The services of `revocation/`. */
+export interface RevocationServices extends ReachingServices {
+  readonly revocations: RevocationQueue;
+}
+
+/** The services of `admin/`. */
+export interface AdminServices extends RevocationServices {
+  readonly limits: LimitServices;
+}
+
+/** The services of `events/`. */
+export interface EventServices extends CoreServices {
+  readonly auth: AuthServices;
+  readonly limits: LimitServices;
+  readonly connections: ConnectionServices;
+  readonly sending: SendingServices;
+}
+
+/** The services that identify gateways, pages and users. */
+export interface AuthServices {
+  readonly gateways: Gateways;
+  readonly gatewayAuthenticator: GatewayAuthenticator;
+  readonly origins: Origins;
+  readonly tokens: Tokens;
+  readonly endedSessions: EndedSessions;
+  readonly authenticate: Authenticate;
+  /** With "token", `$connect` relies on the token alone, because cookies cannot reach it. */
+  readonly tokenBinding: "session" | "token";
+  /** Number of proxies in front of API Gateway. Their X-Forwarded-For entries are trusted. */
+  readonly trustProxy: number;
+}
+
+/** The services that count events and compare them with limits. */
+export interface LimitServices {
+  readonly settings: LimitSettings;
+  readonly rateLimits: RateLimits;
+  readonly connectLimits: ConnectLimits;
+  readonly messageLimits: MessageLimits;
+  readonly messagesInFlight: MessagesInFlight;
+}
+
+/** The services that keep the rows of connections correct. */
+export interface ConnectionServices {
+  readonly activity: Activity;
+  readonly probes: ConnectionProbes;
+  readonly orphaned: OrphanedConnections;
+  /** Limits the number of join transactions that run at the same time. */
+  readonly joinTurns: LimitFunction;
 }

@@ -6,8 +6,7 @@ import { LimitSettings } from "../../build/auth/limit-settings.js";
 import { MessageLimits } from "../../build/auth/message-limits.js";
 import { MessagesInFlight } from "../../build/auth/messages-in-flight.js";
 import { Activity } from "../../build/connections/activity.js";
-import { type MessageState, message } from "../../build/events/message.js";
-import { succeeded } from "../../build/http/response.js";
+import { handleMessage } from "../../build/events/message.js";
 import { defineChannel, definePermissions, handler, WebSocketView } from "../../build/index.js";
 import { parseOptions } from "../../build/options.js";
 import { PermissionCatalog } from "../../build/permissions/define.js";
@@ -15,7 +14,7 @@ import { compileRule, evaluateRule, PageEvaluator, type Rule } from "../../build
 import { decodeGatewayCall, type MessageCall } from "../../build/protocol/gateway-call.js";
 import type { HttpCall } from "../../build/protocol/http-call.js";
 import { ChangedSubjects } from "../../build/revocation/changed-subjects.js";
-import type { Services } from "../../build/services.js";
+import type { EventServices } from "../../build/services.js";
 import type { Subject } from "../../build/storage/stores/users.js";
 import { Channels } from "../../build/views/channels.js";
 import { mountViews } from "../../build/views/mount.js";
@@ -126,18 +125,20 @@ function wholeGate(): Promise<number[]> {
   const view = views.get("/ws/chat");
   if (!view) throw new Error("not mounted");
   const limits = parseOptions("limits", limitsSchema, LIMITS);
-  const rooms = {
-    callers: new GatewayAuthenticator(gateways as never, "secret"),
+  const channels = [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })];
+  const services = {
+    auth: { gatewayAuthenticator: new GatewayAuthenticator(gateways as never, "secret") },
     changedSubjects: new ChangedSubjects(),
-    channels: new Channels([defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })], catalog),
-    permissions: catalog,
-    // Gathers, and writes nothing.
-    activity: new Activity({} as never, () => undefined),
-    messageLimits: new MessageLimits(new LimitSettings(limits, views)),
-    messagesInFlight: new MessagesInFlight(limits),
-    sessions: { find: async () => session },
-    views,
-  } as unknown as Services;
+    definitions: { channels: new Channels(channels, catalog), permissions: catalog, views },
+    // Collects, and writes nothing.
+    connections: { activity: new Activity({} as never, () => undefined) },
+    limits: {
+      messageLimits: new MessageLimits(new LimitSettings(limits, views)),
+      messagesInFlight: new MessagesInFlight(limits),
+    },
+    reports: { decisionLog: { isSampled: () => false } },
+    store: { connections: { find: async () => session } },
+  } as unknown as EventServices;
   const frame = new TextEncoder().encode('{"handler":"say","id":1,"message":"hello"}');
   const headers: Record<string, string> = {
     connectionId: "AAAAAAAAAAAAAAA=",
@@ -147,12 +148,9 @@ function wholeGate(): Promise<number[]> {
   const http = { header: (name: string) => headers[name], body: async () => frame } as unknown as HttpCall;
   return timed(
     async () => {
-      const trail = createDecisionContext("message", "/ws/chat/default");
+      const decision = createDecisionContext("message", "/ws/chat/default");
       const call = decodeGatewayCall("message", http) as MessageCall;
-      const envelope: MessageState = {};
-      const answer = succeeded(await message(rooms, view, call, http, trail, envelope), trail);
-      envelope.inFlight?.leave();
-      return answer;
+      return handleMessage(services, { view, http, call, decision });
     },
     { runs: 50_000 },
   );

@@ -12,6 +12,7 @@ import { Delivery } from "../../build/delivery/delivery.js";
 import { encodeFrame } from "../../build/delivery/frame.js";
 import { HttpManagementApi } from "../../build/delivery/management-api.js";
 import { type Figure, figure } from "./figures.js";
+import { internalsOf } from "./internals.js";
 
 const RECIPIENTS = 10_000;
 const PAGE = 500;
@@ -58,7 +59,7 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     authenticate: () => null,
     apiGateway: { maxRequestsPerSecond: false, concurrency: CONCURRENCY },
   });
-  const open = sallyport.with({
+  const open = internalsOf(sallyport).with({
     channels: [defineChannel("rooms/:slug", { allowAnonymous: true })],
     views: { "/ws/chat": OpenView },
   });

@@ -12,6 +12,7 @@ import { LibsqlDialect, sqlite } from "sallyport/storage/sqlite";
 import { benchApp, connectionOf, openSessions, prepare, SECRET, USERS } from "./bench-app.js";
 import { EVENT_OPTIONS } from "./event-app.js";
 import type { Step } from "./event-server.js";
+import { internalsOf } from "./internals.js";
 import { type LoadRequest, requestsPerSecond } from "./load.js";
 import { pair, type Row } from "./pairs.js";
 import { startServer } from "./postgres-server.js";
@@ -203,7 +204,7 @@ class Watched {
     const headers = new Map(
       Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]),
     );
-    const answer = await this.app.answer({
+    const answer = await internalsOf(this.app).answer({
       method: "POST",
       url: new URL(request.path, "http://bench"),
       header: (name) => headers.get(name.toLowerCase()),

@@ -6,6 +6,7 @@ import type { Sallyport } from "sallyport";
 import type { Database } from "sallyport/storage/sqlite";
 import { benchApp, connectionOf, openSessions, prepare, SECRET } from "./bench-app.js";
 import { storageOf } from "./event-app.js";
+import { internalsOf } from "./internals.js";
 import { pair, type Row } from "./pairs.js";
 import { startServer } from "./postgres-server.js";
 
@@ -71,7 +72,7 @@ async function cost(app: Sallyport, sessions: number): Promise<number> {
   const begun = performance.now();
   for (let n = 0; n < MESSAGES; n++) {
     const connection = connectionOf(1 + Math.floor(Math.random() * sessions));
-    const answer = await app.answer({
+    const answer = await internalsOf(app).answer({
       method: "POST",
       url,
       header: (name) =>

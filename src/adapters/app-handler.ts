@@ -1,16 +1,19 @@
 import * as v from "valibot";
+import { INTERNAL } from "../internal.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isPath } from "../protocol/path.ts";
 
 /** The part of a Sallyport object that an adapter for a framework uses. */
 export interface AppHandler {
-  /**
-   * Starts the background jobs, such as the revocation poller. It is called once, when the adapter
-   * is created.
-   */
-  start?(): void;
-  /** Handles a request. @returns `undefined` if the path is not Sallyport's */
-  answer(http: HttpCall): Promise<HttpAnswer | undefined>;
+  readonly [INTERNAL]: {
+    /**
+     * Starts the background jobs, such as the revocation poller. It is called once, when the adapter
+     * is created.
+     */
+    start(): void;
+    /** Handles a request. @returns `undefined` if the path is not Sallyport's */
+    answer(http: HttpCall): Promise<HttpAnswer | undefined>;
+  };
 }
 
 /** The option `prefix` of an adapter. */

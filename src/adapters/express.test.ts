@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
+import { INTERNAL } from "../internal.ts";
 import type { HttpAnswer } from "../protocol/http-call.ts";
 import { expressMiddleware } from "./express.ts";
 
@@ -11,7 +12,7 @@ type Prepare = (response: ServerResponse) => void;
 
 /** Serves the middleware as a framework does, and records what it returns and each call of `next`. */
 async function framework(answer: () => Promise<HttpAnswer | undefined>, prepare: Prepare = () => undefined) {
-  const middleware = expressMiddleware({ answer });
+  const middleware = expressMiddleware({ [INTERNAL]: { start: () => undefined, answer } });
   const returned: unknown[] = [];
   const nextCalls: unknown[][] = [];
   const server = createServer((request: IncomingMessage, response) => {
@@ -102,7 +103,9 @@ test("calls next and returns nothing for a request with an invalid Host header",
 
 test("does not call next again when the next handler throws", async () => {
   let calls = 0;
-  const middleware = expressMiddleware({ answer: async () => undefined });
+  const middleware = expressMiddleware({
+    [INTERNAL]: { start: () => undefined, answer: async () => undefined },
+  });
   const thrown = new Error("thrown by the next handler");
   const uncaught = new Promise((resolve) => {
     const others = process.listeners("unhandledRejection");

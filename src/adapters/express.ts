@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { INTERNAL } from "../internal.ts";
 import type { HttpAnswer } from "../protocol/http-call.ts";
 import { isNormalForm } from "../protocol/path.ts";
 import type { AppHandler } from "./app-handler.ts";
@@ -29,7 +30,7 @@ export interface ExpressRequest extends IncomingMessage {
 export function expressMiddleware(
   app: AppHandler,
 ): (request: ExpressRequest, response: ServerResponse, next: (error?: unknown) => void) => void {
-  app.start?.();
+  app[INTERNAL].start();
   return (request, response, next) => {
     const { url: target = "/", originalUrl = target } = request;
     const own = isNormalForm(originalUrl) ? OwnTarget.of(request, target) : undefined;
@@ -43,7 +44,7 @@ export function expressMiddleware(
       parsedBody: () => request.body,
     });
     // `next` is called at most once. An error that it throws is not passed to it again.
-    void app.answer(call).then(
+    void app[INTERNAL].answer(call).then(
       (answer) => {
         if (!answer) return next();
         const failure = respond(answer, request, response);

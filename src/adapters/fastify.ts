@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { INTERNAL } from "../internal.ts";
 import { endsWithOwnPath } from "../protocol/path.ts";
 import type { AppHandler } from "./app-handler.ts";
 import { frameworkRequest, NodeCall, OwnTarget } from "./node-call.ts";
@@ -60,7 +61,7 @@ const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
  */
 export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Promise<void> {
   return async (fastify) => {
-    app.start?.();
+    app[INTERNAL].start();
     fastify.removeAllContentTypeParsers();
     // Fastify would reject an invalid content type, but Sallyport does not use it.
     fastify.addHook("onRequest", ({ raw }, _reply, done) => {
@@ -79,7 +80,7 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
       const own = isSamePath ? OwnTarget.of(raw, `${path}${query}`) : undefined;
       const call =
         own && new NodeCall(raw, own, { by: "fastify", source: request, parsedBody: () => undefined });
-      const answer = call && (await app.answer(call));
+      const answer = call && (await app[INTERNAL].answer(call));
       // An unread rest of the body would block the next request on the connection.
       if (!raw.complete) raw.resume();
       if (!answer) return reply.callNotFound();

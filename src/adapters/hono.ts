@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { INTERNAL } from "../internal.ts";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import {
   checkContentLength,
@@ -52,10 +53,10 @@ export function honoMiddleware(
   options: HonoOptions = {},
 ): (context: HonoContext, next: () => Promise<void>) => Promise<Response | undefined> {
   const { prefix, start } = parseOptions("honoMiddleware()", HONO_OPTIONS, options);
-  if (start) app.start?.();
+  if (start) app[INTERNAL].start();
   return async (context, next) => {
     const call = callOf(context, prefix);
-    const answer = call && (await app.answer(call));
+    const answer = call && (await app[INTERNAL].answer(call));
     if (answer) return webResponse(answer);
     await next();
     return undefined;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { INTERNAL } from "../internal.ts";
 import { decodeGatewayCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { type LambdaApp, lambdaEvent, lambdaHandler, type WebSocketEvent } from "./lambda.ts";
@@ -10,9 +11,11 @@ function recordingApp(viewPaths: readonly string[] = ["/ws/chat"]) {
   const dueOnly: boolean[] = [];
   const app: LambdaApp = {
     viewPaths,
-    answer: async (http) => {
-      calls.push(http);
-      return { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
+    [INTERNAL]: {
+      answer: async (http) => {
+        calls.push(http);
+        return { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
+      },
     },
     flush: async ({ withinMs, onlyDue }) => {
       settled.push(withinMs);
@@ -281,7 +284,10 @@ describe("a Lambda function", () => {
       headers: { "content-type": "application/json" },
       body: "{}",
     });
-    const bare: LambdaApp = { ...app, answer: async () => ({ status: 403, headers: {}, body: null }) };
+    const bare: LambdaApp = {
+      ...app,
+      [INTERNAL]: { answer: async () => ({ status: 403, headers: {}, body: null }) },
+    };
     expect(Object.keys(await lambdaHandler(bare)(CONNECT))).toEqual(["statusCode", "headers"]);
   });
 

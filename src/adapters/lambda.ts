@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
+import { INTERNAL } from "../internal.ts";
 import { optionsOf, parseOptions, recordOption } from "../options.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
@@ -9,7 +10,7 @@ import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
 /** The part of a Sallyport object that the adapter uses. */
 export interface LambdaApp {
   readonly viewPaths: readonly string[];
-  answer(http: HttpCall): Promise<HttpAnswer | undefined>;
+  readonly [INTERNAL]: { answer(http: HttpCall): Promise<HttpAnswer | undefined> };
   flush(options: { readonly withinMs: number; readonly onlyDue: boolean }): Promise<void>;
 }
 
@@ -134,7 +135,7 @@ export function lambdaHandler(
     }
     const call = new LambdaCall(event, pathOf(event, view, routes));
     try {
-      const { status, headers, body } = (await app.answer(call)) ?? NOT_FOUND;
+      const { status, headers, body } = (await app[INTERNAL].answer(call)) ?? NOT_FOUND;
       return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
     } finally {
       await app.flush({ withinMs: Math.min(FLUSH_MS, leftMs() ?? FLUSH_MS), onlyDue: true });

@@ -1,3 +1,4 @@
+import { INTERNAL } from "../internal.ts";
 import { ownWebCall, webResponse } from "../protocol/http-call.ts";
 import type { AppHandler } from "./app-handler.ts";
 
@@ -25,7 +26,7 @@ export interface NextHandlers {
 export function nextHandlers(app: AppHandler): NextHandlers {
   const handle: Handler = async (request) => {
     const call = ownWebCall(request);
-    const answer = call && (await app.answer(call));
+    const answer = call && (await app[INTERNAL].answer(call));
     return answer ? webResponse(answer) : Response.json({ ok: false, error: "Not found." }, { status: 404 });
   };
   return { GET: handle, POST: handle, OPTIONS: handle };

@@ -3,6 +3,7 @@ import { Agent, createServer, request as httpRequest, type IncomingMessage } fro
 import { type AddressInfo, connect } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { RequestError } from "../errors.ts";
+import { INTERNAL } from "../internal.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { type FetchApp, nodeListener } from "./node.ts";
 
@@ -29,13 +30,16 @@ function appWith(handle: (http: HttpCall) => unknown): FetchApp {
     fetch: () => {
       throw new Error("must not be called");
     },
-    answer: async (http): Promise<HttpAnswer> => {
-      try {
-        return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await handle(http)) };
-      } catch (error) {
-        const status = error instanceof RequestError ? error.status : 500;
-        return { status, headers: {}, body: JSON.stringify({ error: (error as Error).message }) };
-      }
+    [INTERNAL]: {
+      start: () => undefined,
+      answer: async (http): Promise<HttpAnswer> => {
+        try {
+          return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await handle(http)) };
+        } catch (error) {
+          const status = error instanceof RequestError ? error.status : 500;
+          return { status, headers: {}, body: JSON.stringify({ error: (error as Error).message }) };
+        }
+      },
     },
   };
 }

@@ -2,28 +2,20 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import * as v from "valibot";
 import { printError } from "../error-output.ts";
 import { ErrorReporter } from "../error-reporter.ts";
+import { INTERNAL } from "../internal.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
-import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isUnambiguous } from "../protocol/path.ts";
-import { prefixOption } from "./app-handler.ts";
+import { type AppHandler, prefixOption } from "./app-handler.ts";
 import { NodeCall, nodeRequest, OwnTarget, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };
 
 /** An app that handles requests: a Sallyport object, or a router that calls one. */
 export interface FetchApp {
-  /**
-   * Starts the background jobs, such as the revocation poller. It is called once, when the listener
-   * is created.
-   */
-  start?(): void;
   /** Handles a request. @returns `undefined` if the path is not one of the app */
   fetch(request: Request): Response | undefined | Promise<Response | undefined>;
-  /**
-   * Handles a request without a web `Request` and `Response`. If it exists, it is called instead of
-   * `fetch`. If your app wraps `fetch`, pass an object with `fetch` only.
-   */
-  answer?(http: HttpCall): Promise<HttpAnswer | undefined>;
+  /** The members of a Sallyport object that are used instead of `fetch`, which is slower. */
+  readonly [INTERNAL]?: AppHandler[typeof INTERNAL];
 }
 
 type Next = (request: IncomingMessage, response: ServerResponse) => void;
@@ -62,7 +54,7 @@ export function nodeListener(
   options: NodeListenerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { next, prefix, onError } = parseOptions("nodeListener()", NODE_LISTENER_OPTIONS, options);
-  app.start?.();
+  app[INTERNAL]?.start();
   return (incoming, outgoing) => {
     answer(app, incoming, outgoing, { next, prefix }).catch((error) => {
       onError(error);
@@ -80,7 +72,7 @@ async function answer(
 ): Promise<void> {
   const { url: target = "/" } = incoming;
   let own: OwnTarget | { readonly url: URL } | undefined =
-    app.answer && OwnTarget.of(incoming, target, prefix);
+    app[INTERNAL] && OwnTarget.of(incoming, target, prefix);
   if (!own) {
     const whole = urlOf(incoming, incoming.url);
     if (!whole) {
@@ -89,13 +81,14 @@ async function answer(
       return;
     }
     // A router with `fetch` only can have paths that are not in the form of Sallyport's paths.
-    const url = app.answer ? undefined : routerUrl(whole, target, prefix);
+    const url = app[INTERNAL] ? undefined : routerUrl(whole, target, prefix);
     if (!url) return next(incoming, outgoing);
     own = { url };
   }
   const call = new NodeCall(incoming, own);
-  if (app.answer) {
-    const httpAnswer = await app.answer(call);
+  const internals = app[INTERNAL];
+  if (internals) {
+    const httpAnswer = await internals.answer(call);
     if (!httpAnswer) return next(incoming, outgoing);
     writeAnswer(httpAnswer, outgoing);
   } else {

@@ -4,7 +4,7 @@ import { formatValue } from "../format-value.ts";
 import type { Permission } from "../permissions/define.ts";
 import type { ChangeOptions, GrantOptions } from "../permissions/grants.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { PermissionHolder } from "../storage/stores/users.ts";
 import { AccessAudit } from "./audit.ts";
@@ -36,10 +36,10 @@ export class Access {
   readonly permissions: AccessPermissions;
   readonly audit: AccessAudit;
   readonly limits: AccessLimits;
-  readonly #services: Services;
+  readonly #services: AdminServices;
   readonly #worker: RevocationWorker;
 
-  constructor(services: Services, worker: RevocationWorker) {
+  constructor(services: AdminServices, worker: RevocationWorker) {
     this.#services = services;
     this.#worker = worker;
     const change = this.change.bind(this);
@@ -153,12 +153,14 @@ export class Access {
       );
     }
     return this.#withStorageErrors<Decision | Explanation | undefined>(() =>
-      typeof about === "string" ? this.#services.decisionLog.find(about) : explain(this.#services, about),
+      typeof about === "string"
+        ? this.#services.reports.decisionLog.find(about)
+        : explain(this.#services, about),
     );
   }
 
   /** Converts errors of the database driver to a `StorageError`, which states what to do. */
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.storage, work);
+    return withStorageErrors(this.#services.store, work);
   }
 }

@@ -18,7 +18,7 @@ import {
 } from "../permissions/grants.ts";
 import { checkPrunable, stalePermissions } from "../permissions/stored-permissions.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
 import { canRemoveAccess, type StoredChange } from "../storage/stores/changes.ts";
 import type { PermissionHolder } from "../storage/stores/users.ts";
@@ -130,7 +130,7 @@ function checkChange(change: AccessChange): void {
  *   message states that the result is not known
  */
 export async function changeAccess(
-  services: Services,
+  services: AdminServices,
   worker: RevocationWorker,
   given: AccessChange,
   options: ChangeOptions = {},
@@ -151,7 +151,7 @@ export async function changeAccess(
       change: `The change "${change.kind}" (number ${number} in the audit log)`,
       next: "A serving process will check the open connections. Do not repeat the change.",
     };
-    await afterCommit(services.storage, committed, () => worker.enforceOne(revocationId));
+    await afterCommit(services.store, committed, () => worker.enforceOne(revocationId));
   }
   return { changed, number, pruned };
 }
@@ -168,7 +168,7 @@ function userOf(change: StoredChange): string | undefined {
  * @throws ConfigurationError if the change is invalid
  */
 export async function storedChange(
-  services: Services,
+  services: AdminServices,
   given: AccessChange,
   options: ChangeOptions,
 ): Promise<StoredChange> {
@@ -178,7 +178,7 @@ export async function storedChange(
   const change = { ...given };
   switch (change.kind) {
     case "grant":
-      services.permissions.parse(change.permission);
+      services.definitions.permissions.parse(change.permission);
       return { ...change, holder: holderOf(change.holder), until: instantOf(change.until) };
     case "revoke": {
       const holder = holderOf(change.holder);
@@ -234,7 +234,7 @@ function checkRevokedPermission(permission: unknown): void {
  * @throws ConfigurationError for a permission that the code declares
  */
 async function prunedPermissions(
-  { store, permissions: catalog }: Services,
+  { store, definitions: { permissions: catalog } }: AdminServices,
   given: readonly string[] | undefined,
 ): Promise<readonly string[]> {
   const names =
@@ -244,7 +244,7 @@ async function prunedPermissions(
 }
 
 function storedRecheck(
-  services: Services,
+  services: AdminServices,
   change: Extract<AccessChange, { readonly kind: "recheck" }>,
 ): StoredChange {
   const { kind } = change;
@@ -259,7 +259,7 @@ function storedRecheck(
     return { kind, user };
   }
   const { channel } = change;
-  if (typeof channel !== "string" || !services.channels.match(channel)) {
+  if (typeof channel !== "string" || !services.definitions.channels.match(channel)) {
     throw new ConfigurationError(
       `No channel definition matches ${formatValue(channel)}. Pass the name of a channel of the app.`,
       {

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
+import type { EndedSessions } from "../auth/ended-sessions.ts";
 import { numberOption, optionsOf, parseOptions } from "../options.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 
 /** Options of `cleanup()`: how long old rows are kept. */
 export interface CleanupOptions {
@@ -58,7 +59,11 @@ const CLEANUP_OPTIONS = optionsOf<CleanupOptions>()({
  * @returns the number of removed rows per table
  * @throws ConfigurationError if an option is invalid
  */
-export async function cleanup(services: Services, options: CleanupOptions): Promise<CleanupResult> {
+export async function cleanup(
+  services: AdminServices,
+  endedSessions: EndedSessions,
+  options: CleanupOptions,
+): Promise<CleanupResult> {
   const { keepConnectionHours: hours, keepAuditDays: days } = parseOptions(
     "cleanup()",
     CLEANUP_OPTIONS,
@@ -69,9 +74,9 @@ export async function cleanup(services: Services, options: CleanupOptions): Prom
   return {
     connections: await inBatches((limit) => services.store.connections.removeOlder(hours * HOUR_MS, limit)),
     tokens: await inBatches((limit) => services.store.tokens.removeExpired(limit)),
-    endedSessions: await inBatches((limit) => services.endedSessions.removeOld(limit)),
+    endedSessions: await inBatches((limit) => endedSessions.removeOld(limit)),
     counters: await inBatches((limit) => services.store.limits.removeEnded(limit)),
-    decisions: await inBatches((limit) => services.decisionLog.removeOld(limit)),
+    decisions: await inBatches((limit) => services.reports.decisionLog.removeOld(limit)),
     audit:
       days === undefined
         ? 0

@@ -2,7 +2,7 @@ import { ConfigurationError } from "../errors.ts";
 import { type DeclaredRule, parseStoredRules } from "../permissions/declared-rules.ts";
 import { evaluateRules, type Rule } from "../permissions/rules.ts";
 import { isWider } from "../permissions/widening.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import type { Subject } from "../storage/stores/users.ts";
 
 /** The difference between a declared rule and the stored one. */
@@ -24,8 +24,8 @@ export interface RuleChange {
 }
 
 /** Returns every rule that the code declares, in the form that is compared and stored. */
-export function declaredRules(services: Services): readonly DeclaredRule[] {
-  const views = [...services.views.values()].flatMap((view): DeclaredRule[] => [
+export function declaredRules(services: AdminServices): readonly DeclaredRule[] {
+  const views = [...services.definitions.views.values()].flatMap((view): DeclaredRule[] => [
     { kind: "view", name: view.path, rule: { ...view.rule, hasAuthorize: false } },
     ...[...view.handlers.values()].map(
       (handler): DeclaredRule => ({
@@ -35,7 +35,7 @@ export function declaredRules(services: Services): readonly DeclaredRule[] {
       }),
     ),
   ]);
-  const channels = services.channels
+  const channels = services.definitions.channels
     .list()
     .flatMap(({ pattern, rule, sendRule, hasAuthorize }): DeclaredRule[] => [
       { kind: "channel", name: pattern, rule: { ...rule, hasAuthorize } },
@@ -50,7 +50,7 @@ export function declaredRules(services: Services): readonly DeclaredRule[] {
  * @returns the changed rules, with the users who gain or lose access by each
  * @throws ConfigurationError if no `migrate` has stored rules yet
  */
-export async function compareRules(services: Services): Promise<readonly RuleChange[]> {
+export async function compareRules(services: AdminServices): Promise<readonly RuleChange[]> {
   const stored = parseStoredRules(await services.store.changes.rules());
   if (stored.length === 0) {
     throw new ConfigurationError(
@@ -59,7 +59,8 @@ export async function compareRules(services: Services): Promise<readonly RuleCha
     );
   }
   const changes = changedRules(services, stored);
-  const declaredViewRule = (change: RuleChange) => services.views.get(viewPathOf(change) ?? "")?.rule;
+  const declaredViewRule = (change: RuleChange) =>
+    services.definitions.views.get(viewPathOf(change) ?? "")?.rule;
   const storedViewRule = (change: RuleChange) =>
     stored.find(({ kind, name }) => kind === "view" && name === viewPathOf(change))?.rule;
   const gains = changes.map((): string[] => []);
@@ -93,7 +94,10 @@ function viewPathOf({ kind, name }: Pick<RuleChange, "kind" | "name">): string |
 }
 
 /** Returns the declared rules that differ from the stored ones. */
-export function changedRules(services: Services, stored: readonly DeclaredRule[]): readonly RuleChange[] {
+export function changedRules(
+  services: AdminServices,
+  stored: readonly DeclaredRule[],
+): readonly RuleChange[] {
   const key = ({ kind, name }: DeclaredRule) => `${kind} ${name}`;
   const declared = declaredRules(services);
   const now = new Map(declared.map((rule) => [key(rule), rule]));
@@ -123,8 +127,10 @@ export function changedRules(services: Services, stored: readonly DeclaredRule[]
  * Returns whether the removal of a channel definition can widen access. If another definition
  * matches the same names, those names may now have only the less strict rules.
  */
-function exposesOtherDefinition(services: Services, pattern: string): boolean {
-  return services.channels.list().some((other) => overlap(pattern.split("/"), other.pattern.split("/")));
+function exposesOtherDefinition(services: AdminServices, pattern: string): boolean {
+  return services.definitions.channels
+    .list()
+    .some((other) => overlap(pattern.split("/"), other.pattern.split("/")));
 }
 
 /** Returns whether a name exists that matches both patterns. */

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import type { ConnectionFilter } from "../storage/stores/connections.ts";
 
 /** An open connection, as `listConnections()` returns it. */
@@ -46,7 +46,7 @@ const CONNECTION_QUERY = optionsOf<ConnectionQuery>()({
  * @throws ConfigurationError if the query is invalid
  */
 export async function listConnections(
-  services: Services,
+  services: AdminServices,
   query: ConnectionQuery,
 ): Promise<readonly ConnectionInfo[]> {
   const { limit, ...filter } = parseOptions("listConnections()", CONNECTION_QUERY, query);

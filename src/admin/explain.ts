@@ -12,7 +12,7 @@ import type { Permission } from "../permissions/define.ts";
 import { checkUserId } from "../permissions/grants.ts";
 import { ANONYMOUS, evaluateRule, evaluateRules, type Rule } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import type { EffectiveGrant, Subject } from "../storage/stores/users.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import type { MountedHandler, MountedView } from "../views/mount.ts";
@@ -108,7 +108,7 @@ export interface UserAccess {
  * @throws ConfigurationError if the view, handler or channel does not exist. The message suggests
  *   the closest name
  */
-export async function explain(services: Services, question: AccessQuestion): Promise<Explanation> {
+export async function explain(services: AdminServices, question: AccessQuestion): Promise<Explanation> {
   const { user } = parseOptions("explain()", ACCESS_QUESTION, question);
   const view = requireView(services, question.view);
   const handler = question.handler === undefined ? undefined : requireHandler(view, question.handler);
@@ -131,10 +131,10 @@ export async function explain(services: Services, question: AccessQuestion): Pro
 
 /** Returns the active users who have a permission now, each with its grants. */
 export async function listHolders(
-  services: Services,
+  services: AdminServices,
   permission: Permission,
 ): Promise<readonly UserWithPermission[]> {
-  services.permissions.parse(permission);
+  services.definitions.permissions.parse(permission);
   const holders: UserWithPermission[] = [];
   for await (const page of services.store.users.pages({ kind: "holders", permission })) {
     for (const { userId, isSuperuser, grants = [] } of page) {
@@ -147,18 +147,18 @@ export async function listHolders(
 }
 
 /** Returns the views, handlers and channels that a user is allowed to use now, by their rules. */
-export async function getUserAccess(services: Services, user: string | null): Promise<UserAccess> {
+export async function getUserAccess(services: AdminServices, user: string | null): Promise<UserAccess> {
   const subject = await subjectOf(services, user);
   const meets = (...rules: Rule[]) => evaluateRules(rules, subject).allowed;
   const names = subject.isSuperuser
-    ? services.permissions.list().map(({ name }) => name)
+    ? services.definitions.permissions.list().map(({ name }) => name)
     : subject.permissions;
   return {
     user: subject.userId,
     isActive: subject.isActive,
     isSuperuser: subject.isSuperuser,
     permissions: subject.isActive ? [...new Set<string>([...names, ...subject.permissions])].sort() : [],
-    views: [...services.views.values()].map((view) => ({
+    views: [...services.definitions.views.values()].map((view) => ({
       path: view.path,
       name: view.name,
       allowed: meets(view.rule),
@@ -168,7 +168,7 @@ export async function getUserAccess(services: Services, user: string | null): Pr
         hasAuthorize: handler.authorize !== undefined,
       })),
     })),
-    channels: services.channels.list().map(({ pattern, rule, sendRule, hasAuthorize }) => ({
+    channels: services.definitions.channels.list().map(({ pattern, rule, sendRule, hasAuthorize }) => ({
       pattern,
       allowed: meets(rule),
       maySend: meets(rule, sendRule),
@@ -181,7 +181,7 @@ export async function getUserAccess(services: Services, user: string | null): Pr
  * Returns the state of a user. An unknown user is active without permissions, as after a first
  * token.
  */
-async function subjectOf(services: Services, user: string | null): Promise<Subject> {
+async function subjectOf(services: AdminServices, user: string | null): Promise<Subject> {
   if (user === null) return ANONYMOUS;
   checkUserId(user);
   for await (const [found] of services.store.users.pages({ kind: "user", userId: user })) {
@@ -195,7 +195,7 @@ function addRuleStep(context: DecisionContext, what: string, rule: Rule, subject
 }
 
 async function addHookSteps(
-  services: Services,
+  services: AdminServices,
   context: DecisionContext,
   channel: MatchedChannel,
   subject: Subject,
@@ -205,7 +205,7 @@ async function addHookSteps(
     context.steps.push({
       kind: "authorize",
       what,
-      allowed: (await authorize(userOf(subject, services.permissions))) === true,
+      allowed: (await authorize(userOf(subject, services.definitions.permissions))) === true,
     });
   }
 }
@@ -218,11 +218,11 @@ export function denialMessage(step: DecisionStep): string {
   return `${step.what} needs ${step.missing.join(" or ")}.`;
 }
 
-function requireView(services: Services, path: string): MountedView {
-  const view = services.views.get(path);
+function requireView(services: AdminServices, path: string): MountedView {
+  const view = services.definitions.views.get(path);
   if (view) return view;
   throw unknownName(
-    `No view is mounted at ${JSON.stringify(path)}.${suggestion(String(path), [...services.views.keys()])}`,
+    `No view is mounted at ${JSON.stringify(path)}.${suggestion(String(path), [...services.definitions.views.keys()])}`,
   );
 }
 
@@ -235,10 +235,10 @@ function requireHandler(view: MountedView, name: string): MountedHandler {
   );
 }
 
-function requireChannel(services: Services, name: string): MatchedChannel {
-  const channel = isChannelName(name) ? services.channels.match(name) : undefined;
+function requireChannel(services: AdminServices, name: string): MatchedChannel {
+  const channel = isChannelName(name) ? services.definitions.channels.match(name) : undefined;
   if (channel) return channel;
-  const patterns = services.channels.list().map(({ pattern }) => pattern);
+  const patterns = services.definitions.channels.list().map(({ pattern }) => pattern);
   throw unknownName(
     `No channel definition matches ${JSON.stringify(name)}.${suggestion(String(name), patterns)}`,
   );

@@ -1,23 +1,23 @@
 import type { ChangeOptions } from "../permissions/grants.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { GroupDetails } from "../storage/stores/users.ts";
 import type { ChangeFunction } from "./change.ts";
 
 /** `access.groups`: lists, creates and deletes groups. */
 export class AccessGroups {
-  readonly #services: Services;
+  readonly #services: AdminServices;
   readonly #change: ChangeFunction;
 
-  constructor(services: Services, change: ChangeFunction) {
+  constructor(services: AdminServices, change: ChangeFunction) {
     this.#services = services;
     this.#change = change;
   }
 
   /** Returns every group with its current permissions. */
   list(): Promise<readonly GroupDetails[]> {
-    const { storage, store } = this.#services;
-    return withStorageErrors(storage, () => store.users.groups());
+    const { store } = this.#services;
+    return withStorageErrors(store, () => store.users.groups());
   }
 
   /** Creates an empty group. @returns `false` if a group of that name already existed */

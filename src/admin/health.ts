@@ -49,7 +49,7 @@ export class HealthCheck {
         why = undefined;
       },
       (error: unknown) => {
-        const failure = this.#storage.failure(error);
+        const failure = this.#storage.store.failure(error);
         why = failure instanceof Error ? failure.message : String(failure);
       },
     );

@@ -5,7 +5,7 @@ import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import { type ChangeOptions, checkChangeOptions, checkUserId } from "../permissions/grants.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 
 /** An open window of a rate limit that is counted in the database. */
 export interface LimitWindow {
@@ -65,12 +65,12 @@ const LIMIT_FILTER = optionsOf<LimitFilter>()({
  * @throws ConfigurationError if the filter is invalid
  */
 export async function listLimitWindows(
-  services: Services,
+  services: AdminServices,
   filter: LimitFilter = {},
 ): Promise<readonly LimitWindow[]> {
   const { user, address, after, limit } = parseOptions("limits()", LIMIT_FILTER, filter);
   const subject = { user, address: address === undefined ? undefined : addressBlockOf("limits()", address) };
-  const rows = await services.rateLimits.windows(subject, limit, after);
+  const rows = await services.limits.rateLimits.windows(subject, limit, after);
   const gateways = new Map((await services.gateways.listAnew()).map(({ id, name }) => [id, name]));
   return rows.flatMap(({ key, count, secondsLeft }) => {
     const parsed = parseLimitKey(key);
@@ -97,7 +97,7 @@ export async function listLimitWindows(
  * @throws ConfigurationError if an argument is invalid
  */
 export async function clearLimitWindows(
-  services: Services,
+  services: AdminServices,
   which: LimitsToClear,
   options: ChangeOptions = {},
 ): Promise<number> {
@@ -111,15 +111,15 @@ export async function clearLimitWindows(
   }
   if (user !== undefined) checkUserId(user);
   const block = address === undefined ? undefined : addressBlockOf("clearLimits()", address);
-  return services.rateLimits.clear({ user, address: block }, (cleared) => ({
+  return services.limits.rateLimits.clear({ user, address: block }, (cleared) => ({
     action: "clear-limits",
     ...{ by: options.by, reason: options.reason, user },
     details: { cleared, ...(block === undefined ? {} : { address: block }) },
   }));
 }
 
-function maxOf(services: Services, limit: CountedLimit, view: string | null): number | false {
-  return view === null ? services.limits.app[limit] : services.limits.at(view, limit).value;
+function maxOf(services: AdminServices, limit: CountedLimit, view: string | null): number | false {
+  return view === null ? services.limits.settings.app[limit] : services.limits.settings.at(view, limit).value;
 }
 
 function addressBlockOf(owner: string, address: unknown): string {

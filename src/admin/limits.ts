@@ -1,5 +1,5 @@
 import type { ChangeOptions } from "../permissions/grants.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import {
   clearLimitWindows,
@@ -11,15 +11,15 @@ import {
 
 /** `access.limits`: lists and clears the windows of rate limits. */
 export class AccessLimits {
-  readonly #services: Services;
+  readonly #services: AdminServices;
 
-  constructor(services: Services) {
+  constructor(services: AdminServices) {
     this.#services = services;
   }
 
   /** Returns the open windows of the rate limits in the database, highest counts first. */
   list(filter?: LimitFilter): Promise<readonly LimitWindow[]> {
-    return withStorageErrors(this.#services.storage, () => listLimitWindows(this.#services, filter));
+    return withStorageErrors(this.#services.store, () => listLimitWindows(this.#services, filter));
   }
 
   /**
@@ -30,6 +30,6 @@ export class AccessLimits {
    * @returns the number of windows that were cleared
    */
   clear(which: LimitsToClear, options?: ChangeOptions): Promise<number> {
-    return withStorageErrors(this.#services.storage, () => clearLimitWindows(this.#services, which, options));
+    return withStorageErrors(this.#services.store, () => clearLimitWindows(this.#services, which, options));
   }
 }

@@ -1,8 +1,9 @@
 import { parseStoredRules, storedRules } from "../permissions/declared-rules.ts";
 import { type ChangeOptions, checkChangeOptions } from "../permissions/grants.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
+import type { Storage } from "../storage/store.ts";
 import { EVERYONE, type RuleConsequences } from "../storage/stores/changes.ts";
 import { changedRules, declaredRules, type RuleChange } from "./compare-rules.ts";
 
@@ -26,16 +27,17 @@ export interface MigrationResult {
  * @throws ConfigurationError if an option is invalid
  */
 export async function migrate(
-  services: Services,
+  storage: Storage,
+  services: AdminServices,
   worker: RevocationWorker,
   options: ChangeOptions = {},
 ): Promise<MigrationResult> {
   checkChangeOptions(options);
-  const migrations = await services.storage.migrate();
-  const { permissions, revocations, store } = services;
+  const migrations = await storage.migrate();
+  const { definitions, revocations, store } = services;
   let changes: readonly RuleChange[] = [];
   const synced = await store.changes.declare(
-    { permissions: permissions.list(), rules: storedRules(declaredRules(services)) },
+    { permissions: definitions.permissions.list(), rules: storedRules(declaredRules(services)) },
     (stored) => {
       changes = stored.length === 0 ? [] : changedRules(services, parseStoredRules(stored));
       return changes.length === 0 ? undefined : consequencesOf(changes, options);
@@ -46,7 +48,7 @@ export async function migrate(
     change: "The migration",
     next: "A serving process will check the open connections. Do not repeat the migration.",
   };
-  await afterCommit(services.storage, committed, () => worker.enforce());
+  await afterCommit(services.store, committed, () => worker.enforce());
   return { migrations, rules: changes.map(summaryOf), ...synced };
 }
 

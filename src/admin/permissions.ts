@@ -1,7 +1,7 @@
 import type { Permission } from "../permissions/define.ts";
 import type { ChangeOptions } from "../permissions/grants.ts";
 import { listPermissions, type PermissionInfo } from "../permissions/stored-permissions.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { ChangeFunction } from "./change.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
@@ -9,10 +9,10 @@ import { listHolders, type UserWithPermission } from "./explain.ts";
 
 /** `access.permissions`: lists permissions and who has them, and removes stale ones. */
 export class AccessPermissions {
-  readonly #services: Services;
+  readonly #services: AdminServices;
   readonly #change: ChangeFunction;
 
-  constructor(services: Services, change: ChangeFunction) {
+  constructor(services: AdminServices, change: ChangeFunction) {
     this.#services = services;
     this.#change = change;
   }
@@ -22,9 +22,9 @@ export class AccessPermissions {
    * declared is stale.
    */
   list(): Promise<readonly PermissionInfo[]> {
-    const { permissions, store } = this.#services;
+    const { definitions, store } = this.#services;
     return this.#withStorageErrors(async () =>
-      listPermissions(permissions, await store.changes.permissions()),
+      listPermissions(definitions.permissions, await store.changes.permissions()),
     );
   }
 
@@ -60,6 +60,6 @@ export class AccessPermissions {
 
   /** Converts errors of the database driver to a `StorageError`, which states what to do. */
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.storage, work);
+    return withStorageErrors(this.#services.store, work);
   }
 }

@@ -1,7 +1,7 @@
 import type { ChangeOptions } from "../permissions/grants.ts";
 import { HOOK_DEADLINE_MS, recheckChannel, recheckView } from "../revocation/recheck.ts";
 import { closesEveryConnection } from "../revocation/worker.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import type { ConnectionWithChannels } from "../storage/stores/connections.ts";
 import type { RevocationTarget } from "../storage/stores/revocations.ts";
 import type { Subject } from "../storage/stores/users.ts";
@@ -57,7 +57,7 @@ export interface ChannelEffect extends ConnectionEffect {
  * @throws ConfigurationError if the change is invalid
  */
 export async function previewChange(
-  services: Services,
+  services: AdminServices,
   change: AccessChange,
   options: ChangeOptions = {},
 ): Promise<AccessPreview> {
@@ -71,7 +71,11 @@ export async function previewChange(
   };
 }
 
-function effects(services: Services, before: readonly Subject[], after: readonly Subject[]): UserEffect[] {
+function effects(
+  services: AdminServices,
+  before: readonly Subject[],
+  after: readonly Subject[],
+): UserEffect[] {
   const subjectsAfter = new Map(after.map((subject) => [subject.userId, subject]));
   const subjectsBefore = new Map(before.map((subject) => [subject.userId, subject]));
   const ids = [...new Set([...subjectsBefore.keys(), ...subjectsAfter.keys()])]
@@ -87,14 +91,14 @@ function effects(services: Services, before: readonly Subject[], after: readonly
 }
 
 /** Returns the effective permissions: all for a superuser, none for an inactive user. */
-export function effective(services: Services, subject: Subject | undefined): Set<string> {
+export function effective(services: AdminServices, subject: Subject | undefined): Set<string> {
   if (!subject?.isActive) return new Set();
-  const all = subject.isSuperuser ? services.permissions.list().map(({ name }) => name) : [];
+  const all = subject.isSuperuser ? services.definitions.permissions.list().map(({ name }) => name) : [];
   return new Set([...all, ...subject.permissions]);
 }
 
 async function connectionEffects(
-  services: Services,
+  services: AdminServices,
   touched: RevocationTarget | undefined,
   open: readonly ConnectionWithChannels[],
 ): Promise<Pick<AccessPreview, "connections" | "channels" | "foreign">> {

@@ -2,13 +2,15 @@ import type { ManagementApi } from "../delivery/management-api.ts";
 import type { PendingDisconnects } from "../events/pending-disconnects.ts";
 import type { RevocationPoller } from "../revocation/poller.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
+import type { Storage } from "../storage/store.ts";
 import { waitAtMost } from "../with-timeout.ts";
 import type { BackgroundCleanup } from "./background-cleanup.ts";
 
 /** The background tasks of a process, which `flush()` and `close()` finish. */
 export interface RunningTasks {
-  readonly services: Services;
+  readonly services: EventServices;
+  readonly storage: Storage;
   readonly api: ManagementApi;
   readonly worker: RevocationWorker;
   readonly poller: RevocationPoller;
@@ -38,7 +40,7 @@ export async function flush(
   withinMs: number,
   onlyDue: boolean,
 ): Promise<void> {
-  const { delivery, sends, decisionLog, activity } = services;
+  const { connections, reports, sending } = services;
   // During another event, the background tasks must continue.
   const pause = async () => {
     if (!isAnswering()) await Promise.all([poller.pause(), cleanup.pause()]);
@@ -47,16 +49,17 @@ export async function flush(
     // Pause first, so that no task is frozen halfway. Sends start the poller again, so pause twice.
     await pause();
     if (!onlyDue || worker.isDue(CHECK_INTERVAL_MS)) {
-      await worker.enforce().catch((error) => services.onError(error, "flush()"));
+      await worker.enforce().catch((error) => services.reports.onError(error, "flush()"));
     }
-    while (sends.size > 0) await Promise.allSettled(sends);
+    await sending.sends.idle();
     await pause();
     await Promise.all([poller.idle(), worker.idle()]);
-    await delivery.settled();
+    await sending.delivery.settled();
     await pendingDisconnects.flush();
+    const { decisionLog } = reports;
     await (onlyDue ? decisionLog.flushWithCountsWhenDue() : decisionLog.flushWithCounts());
-    await (onlyDue ? activity.writeWhenDue() : activity.write());
-    services.errors.flush();
+    await (onlyDue ? connections.activity.writeWhenDue() : connections.activity.write());
+    services.reports.errors.flush();
   };
   await waitAtMost(withinMs, work());
 }
@@ -70,30 +73,32 @@ export async function flush(
  */
 export async function close({
   services,
+  storage,
   api,
   worker,
   poller,
   cleanup,
   pendingDisconnects,
 }: RunningTasks): Promise<void> {
-  const { delivery, sends, decisionLog, activity, storage } = services;
+  const { connections, reports, sending } = services;
+  const { delivery, sends } = sending;
   const deadline = performance.now() + CLOSE_TIMEOUT_MS;
   const bounded = (work: Promise<unknown>) =>
     waitAtMost(Math.max(0, Math.min(STEP_TIMEOUT_MS, deadline - performance.now())), work);
   // Sends end here. Notices and closes of revocations are still sent, before everything stops.
   delivery.stop();
-  services.sendCapacity.removeLimits();
+  sends.capacity.removeLimits();
   await bounded(Promise.all([poller.stop(), cleanup.close()]));
   const idle = () => Promise.all([poller.idle(), worker.idle()]);
   await bounded(idle().then(() => delivery.settled()));
   delivery.shut();
   await bounded(pendingDisconnects.stop());
-  await bounded(decisionLog.flushWithCounts().then(() => activity.write()));
+  await bounded(reports.decisionLog.flushWithCounts().then(() => connections.activity.write()));
   await bounded(api.close());
-  await bounded(Promise.allSettled(sends));
+  await bounded(sends.settled());
   // Other processes take over the records that were not finished.
   await bounded(idle());
-  services.errors.flush();
+  services.reports.errors.flush();
   // close() of the database has a time limit itself.
   await storage.close();
 }

@@ -7,7 +7,7 @@ import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, search
 import type { AnyPermissionSet, Permission } from "../permissions/define.ts";
 import { type ChangeOptions, checkUserId, type GrantOptions } from "../permissions/grants.ts";
 import { evaluateRule } from "../permissions/rules.ts";
-import type { Services } from "../services.ts";
+import type { AdminServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { Subject, UserDetails, UserFilter, UserSummary } from "../storage/stores/users.ts";
 import type { MatchedChannel } from "../views/channels.ts";
@@ -23,10 +23,10 @@ export interface PermissionObject {
 
 /** `access.users`: changes users and their memberships, and checks their permissions. */
 export class AccessUsers {
-  readonly #services: Services;
+  readonly #services: AdminServices;
   readonly #change: ChangeFunction;
 
-  constructor(services: Services, change: ChangeFunction) {
+  constructor(services: AdminServices, change: ChangeFunction) {
     this.#services = services;
     this.#change = change;
   }
@@ -39,7 +39,7 @@ export class AccessUsers {
    */
   async list(filter: UserListFilter = {}): Promise<readonly UserSummary[]> {
     const { limit, ...rest } = parseOptions("access.users.list()", USER_FILTER, filter);
-    if (rest.permission !== undefined) this.#services.permissions.parse(rest.permission);
+    if (rest.permission !== undefined) this.#services.definitions.permissions.parse(rest.permission);
     return this.#withStorageErrors(() => this.#services.store.users.list(rest, limit));
   }
 
@@ -109,11 +109,11 @@ export class AccessUsers {
     permission: Permission,
     ...about: readonly [object?: PermissionObject]
   ): Promise<boolean> {
-    this.#services.permissions.parse(permission);
+    this.#services.definitions.permissions.parse(permission);
     const [object] = about;
     if (about.length > 0) parseOptions("hasPermission(): object", PERMISSION_OBJECT, object);
     const subject = await this.#subject(user);
-    if (!userOf(subject, this.#services.permissions).hasPermission(permission)) return false;
+    if (!userOf(subject, this.#services.definitions.permissions).hasPermission(permission)) return false;
     return object === undefined || this.#isAllowedIn(subject, object.channel);
   }
 
@@ -123,7 +123,7 @@ export class AccessUsers {
    * @throws ConfigurationError if the list is empty
    */
   async hasAnyPermission(user: string, permissions: Iterable<Permission>): Promise<boolean> {
-    return userOf(await this.#subject(user), this.#services.permissions).hasAnyPermission(
+    return userOf(await this.#subject(user), this.#services.definitions.permissions).hasAnyPermission(
       this.#checkedList(permissions),
     );
   }
@@ -134,7 +134,7 @@ export class AccessUsers {
    * @throws ConfigurationError if the list is empty
    */
   async hasAllPermissions(user: string, permissions: Iterable<Permission>): Promise<boolean> {
-    return userOf(await this.#subject(user), this.#services.permissions).hasAllPermissions(
+    return userOf(await this.#subject(user), this.#services.definitions.permissions).hasAllPermissions(
       this.#checkedList(permissions),
     );
   }
@@ -145,7 +145,7 @@ export class AccessUsers {
    * @param app the result of `definePermissions()`
    */
   async hasAppPermissions(user: string, app: AnyPermissionSet): Promise<boolean> {
-    return userOf(await this.#subject(user), this.#services.permissions).hasAppPermissions(app);
+    return userOf(await this.#subject(user), this.#services.definitions.permissions).hasAppPermissions(app);
   }
 
   /**
@@ -171,7 +171,7 @@ export class AccessUsers {
         : grants
             .filter(({ group }) => (group === null) === (from === "user"))
             .map(({ permission }) => permission);
-    return new Set(names.flatMap((name) => this.#services.permissions.find(name) ?? []));
+    return new Set(names.flatMap((name) => this.#services.definitions.permissions.find(name) ?? []));
   }
 
   /**
@@ -188,7 +188,7 @@ export class AccessUsers {
     permission: Permission,
     options: UsersWithPermissionOptions = {},
   ): Promise<readonly string[]> {
-    this.#services.permissions.parse(permission);
+    this.#services.definitions.permissions.parse(permission);
     const { object, ...filter } = parseOptions(
       "access.users.withPermission()",
       USERS_WITH_PERMISSION,
@@ -217,7 +217,7 @@ export class AccessUsers {
 
   /** Converts errors of the database driver to a `StorageError`, which states what to do. */
   #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.storage, work);
+    return withStorageErrors(this.#services.store, work);
   }
 
   #subject(user: string): Promise<Subject> {
@@ -227,12 +227,12 @@ export class AccessUsers {
 
   #checkedList(permissions: Iterable<Permission>): readonly Permission[] {
     const list = permissionArray(permissions);
-    for (const permission of list) this.#services.permissions.parse(permission);
+    for (const permission of list) this.#services.definitions.permissions.parse(permission);
     return list;
   }
 
   #channel(name: string): MatchedChannel {
-    const channel = this.#services.channels.match(name);
+    const channel = this.#services.definitions.channels.match(name);
     if (channel) return channel;
     throw new ConfigurationError(
       `No channel definition matches ${JSON.stringify(name)}. Pass the name of a channel of the app.`,
@@ -247,7 +247,7 @@ export class AccessUsers {
   async #allowedIn(page: readonly Subject[], channel: MatchedChannel): Promise<readonly string[]> {
     let users = page
       .filter((subject) => channel.rules.every((rule) => evaluateRule(rule, subject).allowed))
-      .map((subject) => userOf(subject, this.#services.permissions));
+      .map((subject) => userOf(subject, this.#services.definitions.permissions));
     for (const authorize of channel.authorizeAll) {
       if (users.length > 0) users = [...(await authorize(users))];
     }
@@ -259,7 +259,7 @@ export class AccessUsers {
     const context = createDecisionContext("message", name);
     try {
       requireChannelRules(context, channel, subject);
-      await runChannelAuthorize(context, channel, userOf(subject, this.#services.permissions));
+      await runChannelAuthorize(context, channel, userOf(subject, this.#services.definitions.permissions));
       return true;
     } catch (error) {
       if (error instanceof RequestError) return false;

@@ -34,20 +34,11 @@ const AUDIT_FILTER = optionsOf<AuditFilter>()({
   limit: rowLimit,
 });
 
-/** Reads the audit log. */
-export class Audit {
-  readonly #store: AuditStore;
-
-  constructor(store: AuditStore) {
-    this.#store = store;
-  }
-
-  /**
-   * Returns the entries that match a filter, newest first.
-   *
-   * @throws ConfigurationError with the name of the filter, its value and what to change
-   */
-  async list(filter: AuditFilter = {}): Promise<readonly AuditEntry[]> {
-    return this.#store.list(parseOptions("audit()", AUDIT_FILTER, filter));
-  }
+/**
+ * Returns the entries of the audit log that match a filter, newest first.
+ *
+ * @throws ConfigurationError with the name of the filter, its value and what to change
+ */
+export async function listAudit(store: AuditStore, filter: AuditFilter = {}): Promise<readonly AuditEntry[]> {
+  return store.list(parseOptions("audit()", AUDIT_FILTER, filter));
 }

@@ -3,7 +3,7 @@ import { ConfigurationError } from "../errors.ts";
 import { formatValue, isPlainObject } from "../format-value.ts";
 import { optionsOf, parseOptions } from "../options.ts";
 import { isName } from "../permissions/grants.ts";
-import type { AuthenticatedUser, Services } from "../services.ts";
+import type { AuthenticatedUser, AuthServices } from "../services.ts";
 import { hashSessionId } from "./ended-sessions.ts";
 
 const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
@@ -39,7 +39,7 @@ export interface AuthenticatedSession {
  *   rejected, because `endSession()` could not find a session with a misspelled `sessionId`
  */
 export async function authenticatedUser(
-  services: Services,
+  services: AuthServices,
   request: Request,
 ): Promise<AuthenticatedSession | null> {
   const user: unknown = await services.authenticate(request);

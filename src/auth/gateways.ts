@@ -4,7 +4,7 @@ import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, choiceOption, optionsOf, parseOptions, textOption } from "../options.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
-import type { Storage } from "../storage/store.ts";
+import type { Store } from "../storage/store.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
 
 /** The options of `registerGateway()`. */
@@ -39,6 +39,11 @@ export interface GatewayRegistration {
    * first.
    */
   readonly secretHashes?: readonly string[];
+  /**
+   * Whether the gateway was restarted, so that its earlier connections no longer exist. Their rows
+   * are closed. Set it for a local gateway that starts with the app. Default false.
+   */
+  readonly hasRestarted?: boolean | undefined;
 }
 
 // A secret that was passed by mistake is not repeated in the message.
@@ -59,6 +64,7 @@ const REGISTRATION = optionsOf<GatewayRegistration>()({
   stage: v.optional(v.string("must be the name of a stage")),
   replies: v.optional(choiceOption("route", "push"), "route"),
   keepPreviousSecret: v.optional(booleanOption),
+  hasRestarted: v.optional(booleanOption),
   secretHashes: v.exactOptional(
     v.pipe(
       v.array(
@@ -83,7 +89,7 @@ const MIN_AGE_MS = 1000;
  * The registered gateways. They are cached for up to five seconds, because every event needs them.
  */
 export class Gateways {
-  readonly #storage: Storage;
+  readonly #store: Store;
   #known: readonly Gateway[] = [];
   /** Start of the newest finished read. */
   #readAt: ClockReading | undefined;
@@ -93,8 +99,8 @@ export class Gateways {
   /** The number of the newest read that has finished. */
   #finished = 0;
 
-  constructor(storage: Storage) {
-    this.#storage = storage;
+  constructor(store: Store) {
+    this.#store = store;
   }
 
   /** All gateways if the cache is at most five seconds old, otherwise undefined. */
@@ -152,7 +158,7 @@ export class Gateways {
     }
     const endpoint = normalizeEndpoint(registration.endpoint);
     const stage = registration.stage ?? new URL(endpoint).pathname.split("/").at(-1) ?? "";
-    const duplicate = await this.#storage.store.gateways.register(
+    const duplicate = await this.#store.gateways.register(
       { name, apiId, stage, endpoint, replies },
       (current) => acceptedHashes(registration, current),
     );
@@ -167,7 +173,7 @@ export class Gateways {
       change: `The registration of gateway "${name}"`,
       next: "Its record could not be read back. Register it again with the same options.",
     };
-    const gateway = await afterCommit(this.#storage, committed, () => this.named(name));
+    const gateway = await afterCommit(this.#store, committed, () => this.named(name));
     if (!gateway) {
       throw new ConfigurationError(
         `Gateway "${name}" was removed while it was registered. Register it again if it is needed.`,
@@ -187,7 +193,7 @@ export class Gateways {
    * @param hashes SHA-256 of at most two secrets, newest first
    */
   async accept(name: string, hashes: readonly string[]): Promise<void> {
-    await this.#storage.store.gateways.accept(name, hashes);
+    await this.#store.gateways.accept(name, hashes);
     await this.#readAfterWrite();
   }
 
@@ -197,7 +203,7 @@ export class Gateways {
    * @returns whether it existed
    */
   async remove(name: string): Promise<boolean> {
-    const existed = await this.#storage.store.gateways.remove(name);
+    const existed = await this.#store.gateways.remove(name);
     await this.#readAfterWrite();
     return existed;
   }
@@ -226,7 +232,7 @@ export class Gateways {
   async #readNow(): Promise<readonly Gateway[]> {
     const number = ++this.#started;
     const startedAt = readClocks();
-    const gateways = await this.#storage.store.gateways.list();
+    const gateways = await this.#store.gateways.list();
     if (number < this.#finished) return this.#known;
     this.#finished = number;
     this.#known = gateways;

@@ -8,11 +8,12 @@ import { sessionEnded } from "./ended-sessions.ts";
 /** Creates and spends single-use tokens for connecting. Only their SHA-256 is stored. */
 export class Tokens {
   readonly #store: TokenStore;
-  readonly #expiryMs: number;
+  /** How long a token is valid, in seconds. */
+  readonly expiresInSeconds: number;
 
-  constructor(store: TokenStore, expirySeconds: number) {
+  constructor(store: TokenStore, expiresInSeconds: number) {
     this.#store = store;
-    this.#expiryMs = expirySeconds * 1000;
+    this.expiresInSeconds = expiresInSeconds;
   }
 
   /**
@@ -24,7 +25,7 @@ export class Tokens {
    */
   async issue(grant: TokenGrant, session: EndedSessionCheck | null): Promise<string> {
     const token = randomBytes(32).toString("hex");
-    const options = { expiresInMs: this.#expiryMs, session };
+    const options = { expiresInMs: this.expiresInSeconds * 1000, session };
     if (!(await this.#store.issue(hashToken(token), grant, options))) throw sessionEnded();
     return token;
   }

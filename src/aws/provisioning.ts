@@ -1,3 +1,4 @@
+import { INTERNAL } from "../internal.ts";
 import { optionsOf, parseOptions } from "../options.ts";
 import { CHANGE_SCHEMAS, type ChangeOptions } from "../permissions/grants.ts";
 import { CONTROL_PLANE_SCHEMAS, type ControlPlaneOptions } from "./provisioning/control-plane.ts";
@@ -12,7 +13,7 @@ export type { DnsRecord, GatewayStatus } from "./provisioning/status.ts";
 
 /** A Sallyport object, as `createSallyport()` returns it. `provisioner()` needs this part of it. */
 export interface ProvisionedApp {
-  readonly provisioning: ProvisioningServices;
+  readonly [INTERNAL]: { readonly provisioning: ProvisioningServices };
 }
 
 const PROVISIONER_OPTIONS = optionsOf<ChangeOptions & ControlPlaneOptions>()({
@@ -39,5 +40,5 @@ export function provisioner(
 ): Provisioner {
   const { by, reason, ...controlPlane } = parseOptions("provisioner()", PROVISIONER_OPTIONS, options);
   const change = { ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
-  return provision(app.provisioning, name, change, controlPlane);
+  return provision(app[INTERNAL].provisioning, name, change, controlPlane);
 }

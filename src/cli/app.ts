@@ -3,8 +3,9 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ConfigurationError } from "../errors.ts";
+import { INTERNAL } from "../internal.ts";
 import { loadingFailure } from "../optional-packages.ts";
-import { SALLYPORT, type Sallyport } from "../sallyport.ts";
+import type { Sallyport } from "../sallyport.ts";
 
 const HOW =
   'Name the module that exports it: "sallyport": { "app": "src/sallyport.ts" } in package.json, --app FILE, or SALLYPORT_APP.';
@@ -78,7 +79,7 @@ async function loadJiti(): Promise<typeof import("jiti")> {
 }
 
 function isSallyport(value: unknown): value is Sallyport {
-  return typeof value === "object" && value !== null && SALLYPORT in value;
+  return typeof value === "object" && value !== null && INTERNAL in value;
 }
 
 /**

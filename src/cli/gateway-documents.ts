@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { cloudFormationTemplate, gatewayPolicies } from "../aws.ts";
+import { INTERNAL } from "../internal.ts";
 import { NAME } from "./gateway-provisioning.ts";
 import { type Format, reporting } from "./report.ts";
 import { templateText } from "./template-text.ts";
@@ -32,7 +33,7 @@ export function addGatewayDocuments(gateway: Command, terminal: Terminal): void 
     );
   reporting<PolicyFormat>(policy, terminal, async (sallyport, { account, api, former }, [name]) => {
     const definition = sallyport.gatewayDefinition(name);
-    const record = await sallyport.provisioning.gateways.named(definition.name);
+    const record = await sallyport[INTERNAL].provisioning.gateways.named(definition.name);
     const apiId = api ?? record?.apiId ?? undefined;
     const policies = gatewayPolicies(definition, { account, apiId, former });
     const lines = [

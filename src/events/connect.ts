@@ -7,9 +7,9 @@ import { hashToken, spentTokenError } from "../auth/tokens.ts";
 import { ForbiddenError, malformedRequest, type Reason, RequestError } from "../errors.ts";
 import { ANONYMOUS } from "../permissions/rules.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
-import type { HttpCall } from "../protocol/http-call.ts";
+import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
 import type { NewConnection, SpentTokenRef } from "../storage/stores/connections.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
 import type { TokenGrant } from "../storage/stores/tokens.ts";
@@ -18,6 +18,9 @@ import { checkChannelName } from "../views/channels.ts";
 import type { MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
 import { tooManyConnections } from "./connection-slots.ts";
+import type { ConnectEvent } from "./event-context.ts";
+import { answerOf } from "./respond.ts";
+import { reply } from "./response.ts";
 
 /**
  * Reasons of denied connects that can be an attempt to guess a token or to use a stolen one.
@@ -34,6 +37,12 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "session-ended",
 ]);
 
+/** Handles `$connect`, and returns the response that opens or denies the connection. */
+export async function handleConnect(services: EventServices, event: ConnectEvent): Promise<HttpAnswer> {
+  const answer = await answerOf(services, event, () => connect(services, event));
+  return reply(answer.status, answer.body, answer.headers);
+}
+
 /** A connect after its token and session were verified, or an anonymous one. */
 interface AuthenticatedConnect {
   readonly subject: Subject;
@@ -45,7 +54,7 @@ interface AuthenticatedConnect {
 }
 
 /**
- * Handles `$connect`: decides whether a connection opens, and for which user.
+ * Decides whether a connection opens, and for which user.
  *
  * The order of the checks is the security design:
  *
@@ -62,14 +71,9 @@ interface AuthenticatedConnect {
  *
  * @throws RequestError if a check fails
  */
-export async function connect(
-  services: Services,
-  view: MountedView,
-  call: ConnectCall,
-  http: HttpCall,
-  context: DecisionContext,
-): Promise<void> {
-  const gateway = await services.gatewayAuthenticator.check(call);
+export async function connect(services: EventServices, event: ConnectEvent): Promise<void> {
+  const { view, call, http, decision: context } = event;
+  const gateway = await services.auth.gatewayAuthenticator.check(call);
   context.gateway = gateway.name;
   const channel = call.channel || view.defaultChannel;
   if (channel !== undefined) {
@@ -79,22 +83,23 @@ export async function connect(
   const address = sourceOf(services, view, call, http);
   if (address.text !== undefined) context.sourceIp = address.text;
   if (call.origin !== undefined) context.origin = call.origin.slice(0, 500);
-  services.origins.require(await services.origins.decide(call.origin));
+  services.auth.origins.require(await services.auth.origins.decide(call.origin));
 
   const request = { view, call, gateway, http, channel };
   const attempt = { gatewayId: gateway.id, view: view.path, block: address.block };
   const authenticated = await authenticateConnect(services, request, context).catch(
     async (error: unknown) => {
       if (error instanceof RequestError && FAILURES.has(error.reason))
-        await services.connectLimits.failed(attempt);
+        await services.limits.connectLimits.failed(attempt);
       throw error;
     },
   );
-  await services.connectLimits.take(attempt, authenticated.subject.userId);
+  await services.limits.connectLimits.take(attempt, authenticated.subject.userId);
   checkRules(services, context, view, channel, authenticated.subject);
-  const user = userOf(authenticated.subject, services.permissions, context);
-  if (channel !== undefined) await runChannelAuthorize(context, services.channels.require(channel), user);
-  if (services.telemetry) context.authorizationMs = performance.now() - context.startedAt;
+  const user = userOf(authenticated.subject, services.definitions.permissions, context);
+  if (channel !== undefined)
+    await runChannelAuthorize(context, services.definitions.channels.require(channel), user);
+  if (services.reports.telemetry) context.authorizationMs = performance.now() - context.startedAt;
   await view.view.connect?.({
     user,
     channel,
@@ -106,7 +111,7 @@ export async function connect(
   await open(services, request, authenticated, address.text, context).catch(async (error: unknown) => {
     // Other users can share the address of a user who has too many connections.
     if (error instanceof RequestError && error.reason === "connection-limit")
-      await services.connectLimits.giveBack(attempt);
+      await services.limits.connectLimits.giveBack(attempt);
     throw error;
   });
 }
@@ -120,7 +125,7 @@ interface ConnectRequest {
 }
 
 async function authenticateConnect(
-  services: Services,
+  services: EventServices,
   request: ConnectRequest,
   context: DecisionContext,
 ): Promise<AuthenticatedConnect> {
@@ -134,8 +139,8 @@ async function authenticateConnect(
  * Returns whether the channel has an `authorize`. Its result can be outdated when the row is
  * written.
  */
-function hasHooks(services: Services, channel: string | undefined): boolean {
-  return channel !== undefined && services.channels.require(channel).authorize.length > 0;
+function hasHooks(services: EventServices, channel: string | undefined): boolean {
+  return channel !== undefined && services.definitions.channels.require(channel).authorize.length > 0;
 }
 
 /**
@@ -161,17 +166,17 @@ function anonymousSubject(view: MountedView): Subject {
  * does not reach the app.
  */
 async function verifyToken(
-  services: Services,
+  services: EventServices,
   token: string,
   request: ConnectRequest,
   context: DecisionContext,
 ): Promise<AuthenticatedConnect> {
   const { call, gateway, http } = request;
-  const grant = await services.tokens.spend(token);
+  const grant = await services.auth.tokens.spend(token);
   context.userId = grant.userId;
   if (grant.sessionId !== null) context.sessionId = grant.sessionId;
-  if (services.tokenBinding !== "token") {
-    const identity = await authenticatedUser(services, http.request);
+  if (services.auth.tokenBinding !== "token") {
+    const identity = await authenticatedUser(services.auth, http.request);
     const isSameSession = identity?.userId === grant.userId && identity.sessionId === grant.sessionId;
     if (!isSameSession) {
       throw new ForbiddenError(
@@ -228,14 +233,15 @@ function noSessionMessage(origin: string | undefined): string {
 }
 
 function checkRules(
-  services: Services,
+  services: EventServices,
   context: DecisionContext,
   view: MountedView,
   channel: string | undefined,
   subject: Subject,
 ): void {
   requireRule(context, view.name, view.rule, subject);
-  if (channel !== undefined) requireChannelRules(context, services.channels.require(channel), subject);
+  if (channel !== undefined)
+    requireChannelRules(context, services.definitions.channels.require(channel), subject);
 }
 
 /**
@@ -249,7 +255,7 @@ function checkRules(
  * connection was recorded since the last call.
  */
 async function open(
-  services: Services,
+  services: EventServices,
   { view, call, gateway, channel }: ConnectRequest,
   { subject, sessionId, since, token }: AuthenticatedConnect,
   sourceIp: string | undefined,
@@ -260,7 +266,7 @@ async function open(
   const connection: NewConnection = {
     ...{ id: randomUUID(), gatewayId: gateway.id, connectionId, view: view.path, userId, sessionId, channel },
     ...{ sourceIp: sourceIp ?? null, token, since: undefined },
-    limit: userId === null ? undefined : services.limits.connectionsAt(view.path),
+    limit: userId === null ? undefined : services.limits.settings.connectionsAt(view.path),
   };
   const checksChanges = hasHooks(services, channel);
   const check = (permissions: EffectivePermissions) =>
@@ -292,8 +298,8 @@ async function open(
     if (channel !== undefined)
       await runChannelAuthorize(
         context,
-        services.channels.require(channel),
-        userOf(current, services.permissions, context),
+        services.definitions.channels.require(channel),
+        userOf(current, services.definitions.permissions, context),
       );
   }
   throw new ForbiddenError(
@@ -310,10 +316,10 @@ async function open(
 const ATTEMPTS = 20;
 
 /** Closes rows of the user's connections that no longer exist. Returns the number of rows. */
-function closeGone(services: Services, { userId, limit }: NewConnection): Promise<number> | number {
+function closeGone(services: EventServices, { userId, limit }: NewConnection): Promise<number> | number {
   return userId === null || limit === undefined
     ? 0
-    : services.connectionProbes.closeGone(userId, limit.scope);
+    : services.connections.probes.closeGone(userId, limit.scope);
 }
 
 function connectionsFull({ userId, limit }: NewConnection): RequestError {
@@ -331,16 +337,16 @@ function notOpened(
 
 /** Returns the client's address, and the address block that shares its limits. */
 function sourceOf(
-  services: Services,
+  services: EventServices,
   view: MountedView,
   call: ConnectCall,
   http: HttpCall,
 ): { text: string | undefined; block: string } {
-  const text = services.trustProxy === 0 ? call.sourceIp : forwardedFor(http, services.trustProxy);
+  const text = services.auth.trustProxy === 0 ? call.sourceIp : forwardedFor(http, services.auth.trustProxy);
   const block = text === undefined ? undefined : addressBlock(text);
   if (block !== undefined) return { text, block };
   const names = ["connectsPerIp", "failedConnectsPerIp"] as const;
-  if (names.every((name) => services.limits.at(view.path, name).value === false))
+  if (names.every((name) => services.limits.settings.at(view.path, name).value === false))
     return { text: undefined, block: "any" };
   throw malformedRequest(
     `The connect has no valid source address (${JSON.stringify(text) ?? "none"}), so the limits per address cannot be ` +

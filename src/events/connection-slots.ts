@@ -1,5 +1,5 @@
 import { type RequestError, TooManyRequestsError } from "../errors.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
 import type { ConnectionLimit } from "../storage/stores/connections.ts";
 
 /**
@@ -10,12 +10,16 @@ import type { ConnectionLimit } from "../storage/stores/connections.ts";
  * @param view path of the view
  * @throws RequestError with 429 if the user has as many open connections as the limit allows
  */
-export async function requireConnectionSlot(services: Services, view: string, userId: string): Promise<void> {
-  const limit = services.limits.connectionsAt(view);
+export async function requireConnectionSlot(
+  services: EventServices,
+  view: string,
+  userId: string,
+): Promise<void> {
+  const limit = services.limits.settings.connectionsAt(view);
   if (limit === undefined) return;
   const isFull = async () => (await services.store.connections.countOfUser(userId, limit.scope)) >= limit.max;
   if (!(await isFull())) return;
-  const closed = await services.connectionProbes.closeGone(userId, limit.scope);
+  const closed = await services.connections.probes.closeGone(userId, limit.scope);
   if (closed === 0 || (await isFull())) throw tooManyConnections(userId, limit);
 }
 

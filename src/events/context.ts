@@ -5,10 +5,10 @@ import { toRequestError } from "../delivery/to-request-error.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
 import { evaluateRules } from "../permissions/rules.ts";
 import { ReportedPromise } from "../reported-promise.ts";
-import { audienceKey, trackSend } from "../sending/fan-out.ts";
+import { audienceKey } from "../sending/fan-out.ts";
 import type { SendTurn } from "../sending/send-order.ts";
 import { createSender, requirementOf } from "../sending/sender.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { checkChannelName } from "../views/channels.ts";
 import type { Connection, MessageContext, Sender, User } from "../views/context.ts";
@@ -73,9 +73,9 @@ export class LiveConnection implements Connection {
  *
  * The rules are evaluated with the permissions that were read with the row.
  */
-export function permittedChannels(services: Services, row: ConnectionWithChannels): readonly string[] {
+export function permittedChannels(services: EventServices, row: ConnectionWithChannels): readonly string[] {
   return row.channels.filter((name) => {
-    const channel = services.channels.match(name);
+    const channel = services.definitions.channels.match(name);
     return channel !== undefined && evaluateRules(channel.rules, row).allowed;
   });
 }
@@ -87,7 +87,7 @@ export function permittedChannels(services: Services, row: ConnectionWithChannel
  *   caught by then is reported
  */
 export function messageContext(
-  services: Services,
+  services: EventServices,
   row: ConnectionRow,
   connection: LiveConnection,
   user: User,
@@ -97,8 +97,8 @@ export function messageContext(
 ): MessageContext {
   const operation: Operation = (work) => {
     const report = (error: unknown) => reportRejection(services, error, context);
-    const track = (reporting: Promise<void>) => void trackSend(services, reporting);
-    return ReportedPromise.of(trackSend(services, work()), { report, track, until: untilEnded });
+    const track = (reporting: Promise<void>) => void services.sending.sends.track(reporting);
+    return ReportedPromise.of(services.sending.sends.track(work()), { report, track, until: untilEnded });
   };
   return {
     user,
@@ -137,15 +137,20 @@ type Operation = <Result>(work: () => Promise<Result>) => Promise<Result>;
 /**
  * Reports an error that no caller received: a denial as a decision, any other error to `onError`.
  */
-function reportRejection(services: Services, error: unknown, context: DecisionContext): void {
-  const failure = toRequestError(services.storage.failure(error));
-  if (failure instanceof RequestError) services.recordDecision(denied(context, failure, newReference()));
-  else services.onError(failure, `${context.path}: a promise that handler ${context.handler} did not await`);
+function reportRejection(services: EventServices, error: unknown, context: DecisionContext): void {
+  const failure = toRequestError(services.store.failure(error));
+  if (failure instanceof RequestError)
+    services.reports.recordDecision(denied(context, failure, newReference()));
+  else
+    services.reports.onError(
+      failure,
+      `${context.path}: a promise that handler ${context.handler} did not await`,
+    );
 }
 
 /** Creates a sender for a user. A send to a channel requires that the user meets its rules then. */
 function createUserSender(
-  services: Services,
+  services: EventServices,
   row: ConnectionRow,
   audience: Audience,
   requirement: Requirement,
@@ -157,13 +162,13 @@ function createUserSender(
       const { channel, current } = await requireCurrentChannel(services, row, audience.channel, context);
       requireSendRules(context, channel, current);
     }
-    return createSender(services, audience, requirement, row.userId ?? undefined, turn);
+    return createSender(services.sending, audience, requirement, row.userId ?? undefined, turn);
   };
   return {
     send: (message, options) => {
       // The turn is taken before the first await, so that messages are sent in the order of the
       // calls.
-      const turn = services.sendOrder.enter(audienceKey(audience));
+      const turn = services.sending.sends.order.enter(audienceKey(audience));
       return operation(async () => {
         try {
           return await (await permitted(turn)).send(message, options);
@@ -185,19 +190,19 @@ function createUserSender(
  * @throws RequestError if the user is not allowed, or if the connection was closed
  */
 async function requireCurrentChannel(
-  services: Services,
+  services: EventServices,
   row: ConnectionRow,
   name: unknown,
   context: DecisionContext,
 ) {
   checkChannelName(name);
-  const channel = services.channels.require(name);
+  const channel = services.definitions.channels.require(name);
   const current = await services.store.connections.findById(row.id);
   if (!current)
     throw new ForbiddenError("The connection was closed while its handler ran. Connect again.", {
       reason: "connection",
     });
   requireChannelRules(context, channel, current);
-  await runChannelAuthorize(context, channel, userOf(current, services.permissions, context));
+  await runChannelAuthorize(context, channel, userOf(current, services.definitions.permissions, context));
   return { channel, current };
 }

@@ -1,7 +1,7 @@
 import type { DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
 import { ForbiddenError, type RequestError, TooManyRequestsError } from "../errors.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
 import type { ConnectionRow } from "../storage/stores/connections.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import { userOf } from "../views/user.ts";
@@ -35,19 +35,21 @@ const ATTEMPTS = 20;
  * @throws RequestError if a check fails. Nothing has changed then
  */
 export async function joinChannel(
-  services: Services,
+  services: EventServices,
   connection: ConnectionRow,
   name: string,
   context: DecisionContext,
   leaving?: string,
 ): Promise<void> {
-  const channel = services.channels.require(name);
+  const channel = services.definitions.channels.require(name);
   const hasHooks = channel.authorize.length > 0;
   const check = (current: ConnectionRow) => requireViewAndChannel(services, channel, current, context);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const since = hasHooks ? await authorizeJoin(services, connection, channel, context) : undefined;
     const request = { connectionKey: connection.id, channel: name, max: MAX_CHANNELS, leaving, since };
-    const result = await services.joinTurns(() => services.store.memberships.join(request, check));
+    const result = await services.connections.joinTurns(() =>
+      services.store.memberships.join(request, check),
+    );
     if (result === "joined") return;
     if (result === "closed") throw connectionClosed();
     if (result === "full") throw tooManyChannels();
@@ -65,7 +67,7 @@ export async function joinChannel(
  * @returns the number of the last change before the permissions were read
  */
 async function authorizeJoin(
-  services: Services,
+  services: EventServices,
   connection: ConnectionRow,
   channel: MatchedChannel,
   context: DecisionContext,
@@ -74,18 +76,18 @@ async function authorizeJoin(
   const current = await services.store.connections.findWithChange(connection.id);
   if (!current) throw connectionClosed();
   requireChannelRules(context, channel, current);
-  await runChannelAuthorize(context, channel, userOf(current, services.permissions, context));
+  await runChannelAuthorize(context, channel, userOf(current, services.definitions.permissions, context));
   return current.lastChange;
 }
 
 /** Checks the rules of the view and of the channel. */
 function requireViewAndChannel(
-  services: Services,
+  services: EventServices,
   channel: MatchedChannel,
   current: ConnectionRow,
   context: DecisionContext,
 ): void {
-  const view = services.views.get(current.view);
+  const view = services.definitions.views.get(current.view);
   if (!view)
     throw new ForbiddenError(`No view is mounted at "${current.view}". Mount the view in this app.`, {
       reason: "view",

@@ -13,8 +13,8 @@ const MIN_AGE_MS = INTEGRATION_TIMEOUT_MS + 1_000;
 interface Dependencies {
   readonly connections: { isOrphaned(connectionId: string): Promise<boolean> };
   readonly delivery: { close(recipient: Recipient): Promise<Outcome> };
-  /** Work that shutdown waits for. */
-  readonly sends: Set<Promise<unknown>>;
+  /** Records work that shutdown waits for. */
+  readonly sends: { track<Result>(work: Promise<Result>): Promise<Result> };
   readonly onError: (error: unknown, where: string) => void;
 }
 
@@ -49,13 +49,10 @@ export class OrphanedConnections {
     if (this.#inFlight.has(connectionId) || this.#inFlight.size >= MAX_IN_FLIGHT) return;
     this.#inFlight.add(connectionId);
     const { sends, onError } = this.#dependencies;
-    const work: Promise<void> = this.#close(gateway, connectionId)
+    const work = this.#close(gateway, connectionId)
       .catch((error) => onError(error, `closing connection ${connectionId}, which has no row`))
-      .finally(() => {
-        this.#inFlight.delete(connectionId);
-        sends.delete(work);
-      });
-    sends.add(work);
+      .finally(() => this.#inFlight.delete(connectionId));
+    void sends.track(work);
   }
 
   async #close({ endpoint }: Gateway, connectionId: string): Promise<void> {

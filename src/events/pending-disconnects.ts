@@ -1,7 +1,7 @@
 import { createDecisionContext } from "../audit/decision.ts";
 import { RequestError, StorageError } from "../errors.ts";
 import type { DisconnectCall } from "../protocol/gateway-call.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
 import type { MountedView } from "../views/mount.ts";
 import { disconnect } from "./disconnect.ts";
 
@@ -30,24 +30,24 @@ interface Pending {
  * memory, so they are lost if the process exits.
  */
 export class PendingDisconnects {
-  readonly #services: Services;
+  readonly #services: EventServices;
   #pending: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = FIRST_PAUSE_MS;
   #retrying: Promise<void> | undefined;
   #isStopped = false;
 
-  constructor(services: Services) {
+  constructor(services: EventServices) {
     this.#services = services;
   }
 
   /** Keeps a disconnect that failed, if a retry can succeed. */
   keep(error: unknown, view: MountedView, call: DisconnectCall, path: string): void {
-    const { storage, gatewayAuthenticator } = this.#services;
+    const { store, auth } = this.#services;
     if (
       this.#isStopped ||
-      !(storage.failure(error) instanceof StorageError) ||
-      !gatewayAuthenticator.isPlausible(call)
+      !(store.failure(error) instanceof StorageError) ||
+      !auth.gatewayAuthenticator.isPlausible(call)
     )
       return;
     if (this.#pending.length >= MAX_PENDING) {
@@ -89,14 +89,15 @@ export class PendingDisconnects {
     for (;;) {
       const [next] = this.#pending;
       if (!next) break;
-      const context = createDecisionContext("disconnect", next.path);
+      const decision = createDecisionContext("disconnect", next.path);
       try {
-        await disconnect(this.#services, next.view, next.call, context);
+        await disconnect(this.#services, { view: next.view, call: next.call, decision });
       } catch (error) {
-        const isTransient = this.#services.storage.failure(error) instanceof StorageError;
+        const isTransient = this.#services.store.failure(error) instanceof StorageError;
         if (isTransient && performance.now() - next.since < GIVE_UP_MS) return;
         if (isTransient) this.#reportLost(1, `it was retried for ${GIVE_UP_MS / 1000} s`, error);
-        else if (!(error instanceof RequestError)) this.#services.onError(error, `${next.path}, retried`);
+        else if (!(error instanceof RequestError))
+          this.#services.reports.onError(error, `${next.path}, retried`);
       }
       this.#pending.shift();
     }
@@ -104,7 +105,7 @@ export class PendingDisconnects {
   }
 
   #reportLost(count: number, reason: string, cause?: unknown): void {
-    this.#services.onError(
+    this.#services.reports.onError(
       new StorageError(
         `${count} disconnects could not be recorded, because the database failed and ${reason}. The rows of these ` +
           "connections stay open until a send finds them gone, or for two hours. disconnect() of their views was " +

@@ -9,7 +9,7 @@ import { ForbiddenError, malformedRequest, UnauthorizedError } from "../errors.t
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
-import type { Services } from "../services.ts";
+import type { EventServices } from "../services.ts";
 import type { EndedSessionCheck } from "../storage/stores/sessions.ts";
 import type { TokenGrant } from "../storage/stores/tokens.ts";
 import type { Subject } from "../storage/stores/users.ts";
@@ -38,12 +38,12 @@ interface TokenRequest {
  * @throws RequestError if a check fails
  */
 export async function issueToken(
-  services: Services,
+  services: EventServices,
   http: HttpCall,
   page: OriginDecision,
   context: DecisionContext,
 ): Promise<TokenBody> {
-  const identity = await authenticatedUser(services, http.request);
+  const identity = await authenticatedUser(services.auth, http.request);
   if (!identity) {
     throw new UnauthorizedError(
       "The token request belongs to no session, because authenticate() returned null. Sign in first.",
@@ -58,28 +58,28 @@ export async function issueToken(
   if (sessionId !== null) context.sessionId = sessionId;
   const { origin } = page;
   if (origin !== undefined) context.origin = origin.slice(0, 500);
-  services.origins.require(page);
+  services.auth.origins.require(page);
   const request: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
-  const subject = await admit(services, userId, services.endedSessions.checkOf(identity), request);
+  const subject = await admit(services, userId, services.auth.endedSessions.checkOf(identity), request);
   const scope = await checkScope(services, request, subject, context);
   if (scope.view !== null) await requireConnectionSlot(services, scope.view, userId);
 
   const gatewayId = await gatewayFor(services, request);
   const grant = { userId, sessionId, origin: origin ?? null, gatewayId, ...scope };
   // The session can have ended since it was checked, so it is checked again with the insert.
-  const token = await services.tokens.issue(grant, services.endedSessions.checkOf(identity));
+  const token = await services.auth.tokens.issue(grant, services.auth.endedSessions.checkOf(identity));
   // With this binding, $connect does not check the session, so it is checked again here.
   if (
-    services.tokenBinding === "token" &&
-    (await authenticatedUser(services, http.request))?.sessionId !== sessionId
+    services.auth.tokenBinding === "token" &&
+    (await authenticatedUser(services.auth, http.request))?.sessionId !== sessionId
   ) {
-    await services.tokens.delete(token);
+    await services.auth.tokens.delete(token);
     throw new ForbiddenError("The session ended while the token was created. Sign in again.", {
       reason: "session",
     });
   }
-  return { token, expires_in: services.tokenExpirySeconds };
+  return { token, expires_in: services.auth.tokens.expiresInSeconds };
 }
 
 /**
@@ -90,12 +90,12 @@ export async function issueToken(
  * @throws RequestError if the session has ended, or the limit of the user is reached
  */
 async function admit(
-  services: Services,
+  services: EventServices,
   userId: string,
   session: EndedSessionCheck | null,
   request: TokenRequest,
 ): Promise<Subject> {
-  const { value: limit, view } = services.limits.at(request.view, "tokensPerUser");
+  const { value: limit, view } = services.limits.settings.at(request.view, "tokensPerUser");
   const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view });
   const counted = limit === false ? undefined : { key, limit };
   const admission = await services.store.tokens.admit({ userId, session, counted });
@@ -116,7 +116,7 @@ async function admit(
  *   included, so that the client can connect with another one
  */
 async function checkScope(
-  services: Services,
+  services: EventServices,
   request: TokenRequest,
   subject: Subject,
   context: DecisionContext,
@@ -131,7 +131,7 @@ async function checkScope(
     if (typeof request.view !== "string")
       throw malformedRequest(`"view" must be the path of a view, not ${typeof request.view}.`);
     context.view = request.view.slice(0, 200);
-    const view = services.views.get(request.view);
+    const view = services.definitions.views.get(request.view);
     if (!view)
       throw new ForbiddenError(
         `No view is mounted at ${JSON.stringify(context.view)}. Send the path of a view in the "views" option.`,
@@ -144,9 +144,9 @@ async function checkScope(
   if (name === undefined || name === null || name === "") return { view, channel: null };
   checkChannelName(name);
   context.channel = name;
-  const channel = services.channels.require(name);
+  const channel = services.definitions.channels.require(name);
   requireChannelRules(context, channel, subject);
-  await runChannelAuthorize(context, channel, userOf(subject, services.permissions, context));
+  await runChannelAuthorize(context, channel, userOf(subject, services.definitions.permissions, context));
   return { view, channel: request.channel === name ? name : null };
 }
 
@@ -154,9 +154,9 @@ async function checkScope(
  * Returns the gateway of a token that is not bound to a session. Such a token is for one gateway
  * only.
  */
-async function gatewayFor(services: Services, request: TokenRequest): Promise<string | null> {
-  if (services.tokenBinding !== "token") return null;
-  const gateways = await services.gateways.listAnew();
+async function gatewayFor(services: EventServices, request: TokenRequest): Promise<string | null> {
+  if (services.auth.tokenBinding !== "token") return null;
+  const gateways = await services.auth.gateways.listAnew();
   if (request.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
   const named = gateways.find((gateway) => gateway.name === request.gateway);
   if (named) return named.id;

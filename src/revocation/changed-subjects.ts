@@ -23,10 +23,20 @@ const MAX_SUBJECTS = 10_000;
  * use.
  */
 export class ChangedSubjects {
+  /**
+   * Starts to read the changes of other processes. Resolves when those that are recorded so far
+   * have been read.
+   */
+  readonly readChanges: () => Promise<void>;
   #sequence = 0;
   #everyone = 0;
   #anyGroup = 0;
   readonly #subjects = new Map<string, number>();
+
+  /** @param readChanges see {@link readChanges}. Default: there are no other processes */
+  constructor(readChanges: () => Promise<void> = async () => undefined) {
+    this.readChanges = readChanges;
+  }
 
   /** Returns the current sequence number, for a later call of {@link isStale}. */
   now(): number {

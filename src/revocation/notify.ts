@@ -5,7 +5,7 @@ import { encodeFrame } from "../delivery/frame.ts";
 import type { RequestError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { recipientOf } from "../sending/recipients.ts";
-import type { Services } from "../services.ts";
+import type { RevocationServices } from "../services.ts";
 import type { ConnectionWithChannels } from "../storage/stores/connections.ts";
 import type { Revocation } from "../storage/stores/revocations.ts";
 import { HOOK_DEADLINE_MS, recheckChannel } from "./recheck.ts";
@@ -50,7 +50,7 @@ const MAX_IN_FLIGHT = 10_000;
  * respond delays only its own connections.
  */
 export class RevocationNotifier {
-  readonly #services: Services;
+  readonly #services: RevocationServices;
   readonly #advanced: () => void;
   readonly #hookCalls = pLimit(MAX_HOOK_CALLS);
   #inFlight = 0;
@@ -60,7 +60,7 @@ export class RevocationNotifier {
   #onAllDone: () => void = () => undefined;
 
   /** @param advanced called each time that work has finished */
-  constructor(services: Services, advanced: () => void) {
+  constructor(services: RevocationServices, advanced: () => void) {
     this.#services = services;
     this.#advanced = advanced;
   }
@@ -130,17 +130,17 @@ export class RevocationNotifier {
 
 /** Stores the decision of a revocation. @returns its reference */
 export function recordLoss(
-  services: Services,
+  services: RevocationServices,
   { change }: Revocation,
   { denial, context }: LostAccess,
 ): string {
   if (change !== null) context.change = change;
-  return services.recordDecision(denied(context, denial, newReference()));
+  return services.reports.recordDecision(denied(context, denial, newReference()));
 }
 
 /** Calls the hooks of a channel. @returns whether the connection lost the channel */
 async function callHooks(
-  services: Services,
+  services: RevocationServices,
   revocation: Revocation,
   connection: ConnectionWithChannels,
   channel: string,
@@ -151,13 +151,13 @@ async function callHooks(
   if (result.kind !== "lost") return false;
   if ((await services.store.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
   const reference = recordLoss(services, revocation, result);
-  await services.decisionLog.flush();
+  await services.reports.decisionLog.flush();
   await notifyLeft(services, connection, channel, reference);
   return true;
 }
 
 async function notifyLeft(
-  services: Services,
+  services: RevocationServices,
   connection: ConnectionWithChannels,
   channel: string,
   reference: string,
@@ -167,7 +167,7 @@ async function notifyLeft(
 
 /** Notifies and closes a connection after its row was closed. */
 async function notifyAndClose(
-  services: Services,
+  services: RevocationServices,
   connection: ConnectionWithChannels,
   reference: string,
 ): Promise<void> {
@@ -189,7 +189,7 @@ async function notifyAndClose(
 }
 
 async function notify(
-  services: Services,
+  services: RevocationServices,
   connection: ConnectionWithChannels,
   notice: RevokedNotice,
 ): Promise<Outcome | undefined> {
@@ -207,7 +207,7 @@ async function notify(
  * Returns a check for a retry. A client that has disconnected by itself, for example after signing
  * out, needs neither notice nor close.
  */
-function isStillConnected(services: Services, connection: ConnectionWithChannels): ShouldSend {
+function isStillConnected(services: RevocationServices, connection: ConnectionWithChannels): ShouldSend {
   let isFresh = true;
   return () => {
     const wasFresh = isFresh;
@@ -219,11 +219,11 @@ function isStillConnected(services: Services, connection: ConnectionWithChannels
 /**
  * Reports a failed notice or close, unless the process shuts down and leaves the record to others.
  */
-function report(services: Services, connection: ConnectionWithChannels, outcome: Outcome): void {
+function report(services: RevocationServices, connection: ConnectionWithChannels, outcome: Outcome): void {
   if (outcome.kind !== "failed" || services.delivery.isShut) return;
   const error = new Error(
     `API Gateway did not accept the notice or the close of the connection (${outcome.reason}). ` +
       "Check that this process can reach the gateway.",
   );
-  services.onError(error, `revoking access of connection ${connection.connectionId}`);
+  services.reports.onError(error, `revoking access of connection ${connection.connectionId}`);
 }

@@ -25,10 +25,6 @@ beforeEach(() => {
     },
   };
   const services = {
-    storage,
-    decisionLog: { flushWithCountsWhenDue: async () => undefined, sweep: async () => undefined },
-    endedSessions: { sweep: async () => undefined },
-    activity: { writeWhenDue: async () => undefined },
     store: { changes: { since: async () => ({ number: 0, subjects: [] }) } },
     changedSubjects: { mark: () => undefined },
   };
@@ -41,7 +37,10 @@ beforeEach(() => {
       return 0;
     },
   };
-  loop = new RevocationPoller(services as never, worker as never);
+  loop = new RevocationPoller(services as never, worker as never, {
+    storage: storage as never,
+    upkeep: async () => undefined,
+  });
 });
 afterEach(() => {
   vi.useRealTimers();

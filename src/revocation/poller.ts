@@ -1,4 +1,5 @@
-import type { Services } from "../services.ts";
+import type { RevocationServices } from "../services.ts";
+import type { Storage } from "../storage/store.ts";
 import type { RevocationWorker } from "./worker.ts";
 
 /** Interval of the check for changes by other processes, in milliseconds. */
@@ -17,7 +18,9 @@ const MIN_PAUSE_MS = 100;
  * serves events. Its timers do not keep the process alive.
  */
 export class RevocationPoller {
-  readonly #services: Services;
+  readonly #services: RevocationServices;
+  readonly #storage: Storage;
+  readonly #upkeep: () => Promise<void>;
   readonly #worker: RevocationWorker;
   #timer: NodeJS.Timeout | undefined;
   #unlisten: (() => Promise<void>) | undefined;
@@ -38,9 +41,16 @@ export class RevocationPoller {
   #checking: Promise<void> = Promise.resolve();
   readonly #working = new Set<Promise<void>>();
 
-  constructor(services: Services, worker: RevocationWorker) {
+  /** @param upkeep writes collected decisions and activity, and removes old rows, if that is due */
+  constructor(
+    services: RevocationServices,
+    worker: RevocationWorker,
+    { storage, upkeep }: { readonly storage: Storage; readonly upkeep: () => Promise<void> },
+  ) {
     this.#services = services;
     this.#worker = worker;
+    this.#storage = storage;
+    this.#upkeep = upkeep;
   }
 
   /**
@@ -52,7 +62,7 @@ export class RevocationPoller {
   start(): Promise<void> {
     this.#firstRead ??= this.#markExternalChanges().catch((error) => {
       this.#firstRead = undefined;
-      this.#services.onError(error, "revocation poller");
+      this.#services.reports.onError(error, "revocation poller");
     });
     this.#schedule();
     return this.#firstRead;
@@ -136,19 +146,16 @@ export class RevocationPoller {
   async #check(isWoken: boolean): Promise<void> {
     // Not before the first check: a function that is frozen after each event would connect each
     // time.
-    this.#unlisten ??= this.#services.storage.listen(() => this.#wake());
+    this.#unlisten ??= this.#storage.listen(() => this.#wake());
     try {
-      await this.#services.decisionLog.flushWithCountsWhenDue();
-      await this.#services.decisionLog.sweep();
-      await this.#services.endedSessions.sweep();
-      await this.#services.activity.writeWhenDue();
-      const changed = await this.#services.storage.pollExternalChanges();
+      await this.#upkeep();
+      const changed = await this.#storage.pollExternalChanges();
       if (!changed && !isWoken && performance.now() - this.#workedAt < WORK_POLL_MS) return;
       this.#workedAt = performance.now();
       await this.#markExternalChanges();
       this.#startWork();
     } catch (error) {
-      this.#services.onError(error, "revocation poller");
+      this.#services.reports.onError(error, "revocation poller");
     }
   }
 
@@ -158,7 +165,7 @@ export class RevocationPoller {
     if (this.#worker.isFull) return;
     const working: Promise<void> = this.#worker
       .enforce()
-      .catch((error) => this.#services.onError(error, "revocation poller"))
+      .catch((error) => this.#services.reports.onError(error, "revocation poller"))
       .then(() => void this.#working.delete(working));
     this.#working.add(working);
   }

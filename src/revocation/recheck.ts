@@ -1,7 +1,7 @@
 import { createDecisionContext, type DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
-import type { Services } from "../services.ts";
+import type { RevocationServices } from "../services.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { userOf } from "../views/user.ts";
 
@@ -17,8 +17,8 @@ const FOREIGN: RecheckResult = { kind: "foreign" };
 /**
  * Checks whether a connection may keep its view, with the permissions that were read with its row.
  */
-export function recheckView(services: Services, connection: ConnectionWithChannels): RecheckResult {
-  const view = services.views.get(connection.view);
+export function recheckView(services: RevocationServices, connection: ConnectionWithChannels): RecheckResult {
+  const view = services.definitions.views.get(connection.view);
   if (!view) return FOREIGN;
   const context = decisionContextOf(connection);
   try {
@@ -31,11 +31,11 @@ export function recheckView(services: Services, connection: ConnectionWithChanne
 
 /** Checks whether a connection may stay in a channel, by its rules only. */
 export function recheckChannelRules(
-  services: Services,
+  services: RevocationServices,
   connection: ConnectionWithChannels,
   name: string,
 ): RecheckResult {
-  const channel = services.channels.match(name);
+  const channel = services.definitions.channels.match(name);
   if (!channel) return FOREIGN;
   const context = decisionContextOf(connection);
   context.channel = name;
@@ -58,12 +58,12 @@ export const HOOK_DEADLINE_MS = 5000;
  * A hook that fails or times out denies access. The error is reported to `onError`.
  */
 export async function recheckChannel(
-  services: Services,
+  services: RevocationServices,
   connection: ConnectionWithChannels,
   name: string,
   deadlineMs: number,
 ): Promise<RecheckResult> {
-  const channel = services.channels.match(name);
+  const channel = services.definitions.channels.match(name);
   if (!channel) return FOREIGN;
   const context = decisionContextOf(connection);
   context.channel = name;
@@ -72,7 +72,7 @@ export async function recheckChannel(
     const authorizing = runChannelAuthorize(
       context,
       channel,
-      userOf(connection, services.permissions, context),
+      userOf(connection, services.definitions.permissions, context),
     );
     await withTimeout(
       deadlineMs,
@@ -82,7 +82,7 @@ export async function recheckChannel(
     return ALLOWED;
   } catch (error) {
     if (error instanceof RequestError) return lostResult(error, context);
-    services.onError(error, `authorize of channel "${name}"`);
+    services.reports.onError(error, `authorize of channel "${name}"`);
     const denial = new ForbiddenError(
       `authorize of channel "${name}" failed (${error}), so access is denied. Fix the error in the hook.`,
       {

@@ -1,6 +1,6 @@
 import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { ForbiddenError, StorageError } from "../errors.ts";
-import type { Services } from "../services.ts";
+import type { RevocationServices } from "../services.ts";
 import {
   CONNECTION_PAGE,
   type ConnectionWithChannels,
@@ -21,7 +21,8 @@ const MAX_RECORDS = 8;
 
 /** Applies recorded permission changes to open connections. */
 export class RevocationWorker {
-  readonly #services: Services;
+  readonly #services: RevocationServices;
+  readonly #sweep: () => Promise<void>;
   /** Records in progress. Each resolves to the number of connections that lost access. */
   readonly #inProgress = new Map<string, Promise<number>>();
   /**
@@ -33,8 +34,10 @@ export class RevocationWorker {
   /** When records and expired grants were last checked. */
   #checkedAt: ClockReading | undefined;
 
-  constructor(services: Services) {
+  /** @param sweep removes old decisions and ended sessions, if that is due */
+  constructor(services: RevocationServices, sweep: () => Promise<void>) {
     this.#services = services;
+    this.#sweep = sweep;
   }
 
   /** Returns whether the last check for records and expired grants is at least `everyMs` ago. */
@@ -65,9 +68,8 @@ export class RevocationWorker {
       started.push(this.#startProcessing(revocation));
     }
     const lost = await Promise.all(started);
-    await this.#services.decisionLog.flushWithCounts();
-    await this.#services.decisionLog.sweep();
-    await this.#services.endedSessions.sweep();
+    await this.#services.reports.decisionLog.flushWithCounts();
+    await this.#sweep();
     return lost.reduce((sum, count) => sum + count, 0);
   }
 
@@ -78,7 +80,7 @@ export class RevocationWorker {
    *   the queue and is dequeued again
    */
   async enforceOne(id: string): Promise<void> {
-    const { revocations, storage, onError } = this.#services;
+    const { revocations, store, reports } = this.#services;
     try {
       const revocation =
         this.#inProgress.has(id) ||
@@ -87,10 +89,10 @@ export class RevocationWorker {
       if (typeof revocation === "object") await this.#startProcessing(revocation);
       else await this.#inProgress.get(id);
     } catch (error) {
-      onError(error, "dequeuing a revocation");
-      throw storage.failure(error);
+      reports.onError(error, "dequeuing a revocation");
+      throw store.failure(error);
     }
-    const failure = storage.failure(this.#failed.get(id));
+    const failure = store.failure(this.#failed.get(id));
     if (failure instanceof StorageError) throw failure;
   }
 
@@ -108,7 +110,7 @@ export class RevocationWorker {
   }
 
   async #process(revocation: Revocation): Promise<number> {
-    const { revocations, onError } = this.#services;
+    const { revocations, reports } = this.#services;
     const { id } = revocation;
     const isTakenOver = revocation.isTakenOver || this.#failed.has(id);
     try {
@@ -122,8 +124,8 @@ export class RevocationWorker {
     } catch (error) {
       // The change is committed. Its record stays and is dequeued again when the lease has expired.
       this.#failed.set(id, error);
-      onError(error, `revoking access after a change of ${revocation.scope} ${revocation.subject}`);
-      await revocations.postpone(id).catch((failure) => onError(failure, "postponing a revocation"));
+      reports.onError(error, `revoking access after a change of ${revocation.scope} ${revocation.subject}`);
+      await revocations.postpone(id).catch((failure) => reports.onError(failure, "postponing a revocation"));
       return 0;
     }
   }
@@ -133,7 +135,7 @@ export class RevocationWorker {
 const GRANTS_PER_BATCH = 500;
 
 /** Records expired grants, so that connections that depended on them are checked. */
-async function expireGrants({ store, revocations, changedSubjects }: Services): Promise<void> {
+async function expireGrants({ store, revocations, changedSubjects }: RevocationServices): Promise<void> {
   if (!(await store.changes.hasExpired())) return;
   const origin = { claimedBy: revocations.claimant.id };
   for (;;) {
@@ -155,7 +157,7 @@ async function expireGrants({ store, revocations, changedSubjects }: Services): 
  *   pages
  */
 async function processRecord(
-  services: Services,
+  services: RevocationServices,
   revocation: Revocation,
   advanced: () => void,
 ): Promise<RevocationOutcome> {
@@ -190,7 +192,7 @@ async function processRecord(
  * any client is notified or any hook is called.
  */
 async function endByRules(
-  services: Services,
+  services: RevocationServices,
   revocation: Revocation,
   page: readonly ConnectionWithChannels[],
 ): Promise<EndedPage> {
@@ -227,7 +229,7 @@ async function endByRules(
   const foreign = [...rechecked, ...memberships].filter(({ result }) => result.kind === "foreign");
   const toAuthorize = memberships.filter(
     ({ channel, result }) =>
-      result.kind === "allowed" && (services.channels.match(channel)?.authorize.length ?? 0) > 0,
+      result.kind === "allowed" && (services.definitions.channels.match(channel)?.authorize.length ?? 0) > 0,
   );
   const endedPage = {
     revocation,
@@ -236,7 +238,7 @@ async function endByRules(
     asked: toAuthorize,
     unknown: new Set(foreign.map(({ connection }) => connection.id)).size,
   };
-  await services.decisionLog.flush();
+  await services.reports.decisionLog.flush();
   return endedPage;
 }
 
@@ -244,7 +246,7 @@ async function endByRules(
  * Checks a connection. The rows of an ended session or deleted user were closed with the change.
  */
 function recheckConnection(
-  services: Services,
+  services: RevocationServices,
   connection: ConnectionWithChannels,
   { scope, isTakenOver }: Revocation,
 ): RecheckResult {

@@ -5,7 +5,7 @@ import { optionsOf, parseOptions } from "../options.ts";
 import { isName } from "../permissions/grants.ts";
 import { RULE_SCHEMAS } from "../permissions/rule-options.ts";
 import { compileRule, type Rule } from "../permissions/rules.ts";
-import type { Services } from "../services.ts";
+import type { SendingServices } from "../services.ts";
 import type { ConnectionSelector } from "../storage/stores/connections.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 
@@ -26,11 +26,11 @@ export interface AudienceQuery {
  *   requirement is invalid
  */
 export function buildAudienceQuery(
-  services: Services,
+  services: SendingServices,
   audience: Audience,
   requirement: Requirement,
 ): AudienceQuery {
-  const isKnown = (permission: string) => services.permissions.find(permission) !== undefined;
+  const isKnown = (permission: string) => services.definitions.permissions.find(permission) !== undefined;
   const rule = compileRule("to(…)", [parseOptions("to(…)", REQUIREMENT, requirement)], isKnown);
   const required = { what: "this send", rule };
   const queryOf = (selector: ConnectionSelector): AudienceQuery => ({
@@ -59,7 +59,7 @@ export function buildAudienceQuery(
   }
   if (!("channel" in audience)) throw invalidAudience(audience);
   const channel =
-    typeof audience.channel === "string" ? services.channels.match(audience.channel) : undefined;
+    typeof audience.channel === "string" ? services.definitions.channels.match(audience.channel) : undefined;
   if (!channel) {
     throw new ConfigurationError(
       `to({ channel: ${formatValue(audience.channel)} }): no channel definition matches. Declare the channel with defineChannel().`,

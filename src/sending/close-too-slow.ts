@@ -1,17 +1,16 @@
 import type { Recipient } from "../delivery/delivery.ts";
-import type { Services } from "../services.ts";
-import { trackSend } from "./fan-out.ts";
+import type { SendingServices } from "../services.ts";
 
 /**
  * Closes a connection if its client does not read its messages, so that the client reconnects.
  *
  * The row is closed first. From then on, no message from or to the connection is accepted.
  */
-export function closeTooSlow(services: Services, recipient: Recipient): void {
-  void trackSend(services, close(services, recipient));
+export function closeTooSlow(services: SendingServices, recipient: Recipient): void {
+  void services.sends.track(close(services, recipient));
 }
 
-async function close(services: Services, recipient: Recipient): Promise<void> {
+async function close(services: SendingServices, recipient: Recipient): Promise<void> {
   const { connectionId, connectionKey } = recipient;
   const where = `closing connection ${connectionId}, which is too slow`;
   try {
@@ -25,8 +24,8 @@ async function close(services: Services, recipient: Recipient): Promise<void> {
       `API Gateway did not close the connection (${outcome.reason}). Its messages are denied. ` +
         "Check that this process can reach the gateway.",
     );
-    services.onError(error, where);
+    services.reports.onError(error, where);
   } catch (error) {
-    services.onError(error, where);
+    services.reports.onError(error, where);
   }
 }

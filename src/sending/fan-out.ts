@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
-import type { Services } from "../services.ts";
+import type { SendingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { SendOptions } from "../views/context.ts";
 import { yieldToEventLoop } from "../yield-to-event-loop.ts";
@@ -43,7 +43,7 @@ const PATIENCE_MS = 5000;
  * @throws SendInterruptedError if an error occurred after the first recipients
  */
 export function send(
-  services: Services,
+  services: SendingServices,
   query: AudienceQuery,
   frame: string,
   options: SendOptions,
@@ -51,29 +51,20 @@ export function send(
   flow: string,
 ): Promise<DeliveryReport> {
   const run = async () => {
-    const release = await services.sendCapacity.reserve(Buffer.byteLength(frame), flow, options.signal);
+    const release = await services.sends.capacity.reserve(Buffer.byteLength(frame), flow, options.signal);
     try {
       return await new Send(services, query, frame, options, turn, flow).run();
     } finally {
       release();
     }
   };
-  return trackSend(
-    services,
-    services.telemetry ? services.telemetry.send(kindOf(query.audience), run) : run(),
+  return services.sends.track(
+    services.reports.telemetry ? services.reports.telemetry.send(kindOf(query.audience), run) : run(),
   );
 }
 
 function kindOf(audience: AudienceQuery["audience"]): string {
   return typeof audience === "string" ? audience : (Object.keys(audience)[0] ?? "");
-}
-
-/** Records a send while it is in flight. `flush()` and `close()` wait for it. */
-export function trackSend<Report>(services: Services, sending: Promise<Report>): Promise<Report> {
-  services.sends.add(sending);
-  const remove = () => services.sends.delete(sending);
-  sending.then(remove, remove);
-  return sending;
 }
 
 /** Returns the key of an audience. Sends with the same key keep their order. */
@@ -87,7 +78,7 @@ export function audienceKey(audience: unknown): string {
 }
 
 class Send {
-  readonly #services: Services;
+  readonly #services: SendingServices;
   readonly #query: AudienceQuery;
   readonly #frame: string;
   readonly #options: SendOptions;
@@ -104,7 +95,7 @@ class Send {
   #wake: (() => void) | undefined;
 
   constructor(
-    services: Services,
+    services: SendingServices,
     query: AudienceQuery,
     frame: string,
     options: SendOptions,
@@ -122,7 +113,7 @@ class Send {
 
   async run(): Promise<DeliveryReport> {
     // A process that only sends must notice changes of other processes, too.
-    await this.#services.startPolling();
+    await this.#services.changedSubjects.readChanges();
     const { signal } = this.#options;
     const end = () => this.#wake?.();
     if (signal) setMaxListeners(0, signal);
@@ -181,7 +172,7 @@ class Send {
    */
   async #pageTurn(): Promise<PageTurn> {
     await this.#waitForSendBefore(() => this.#turn.waitForPage(this.#cursor));
-    const turn = this.#services.sendCapacity.enter(this.#flow);
+    const turn = this.#services.sends.capacity.enter(this.#flow);
     if (turn.granted && !this.#isEnded) await this.#unlessWoken(turn.granted);
     return turn;
   }
@@ -283,7 +274,7 @@ class Send {
     const closing = this.#services.store.connections.closeMany(gone, "gone").then(
       () => undefined,
       (error) =>
-        this.#services.onError(error, `closing the rows of ${gone.length} connections that are gone`),
+        this.#services.reports.onError(error, `closing the rows of ${gone.length} connections that are gone`),
     );
     this.#closing.push(closing);
   }
@@ -299,7 +290,7 @@ class Send {
   }
 
   #reportProgress(): void {
-    const onFailure = (error: unknown) => this.#services.onError(error, "onProgress of a send");
+    const onFailure = (error: unknown) => this.#services.reports.onError(error, "onProgress of a send");
     try {
       const returned: unknown = this.#options.onProgress?.(this.#tally.report(this.#cursor));
       if (returned instanceof Promise) returned.catch(onFailure);

@@ -2,7 +2,7 @@ import { denied, newReference } from "../audit/decision.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
 import { ForbiddenError } from "../errors.ts";
 import { decisionContextOf } from "../revocation/recheck.ts";
-import type { Services } from "../services.ts";
+import type { SendingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { AudienceQuery } from "./audience.ts";
 import { type Page, permissionsOf, permittedRecipients } from "./recipients.ts";
@@ -24,7 +24,7 @@ interface PageRead {
  * in one statement.
  */
 export class PageFreshness {
-  readonly #services: Services;
+  readonly #services: SendingServices;
   readonly #query: AudienceQuery;
   readonly #page: Page;
   readonly #channels: readonly string[];
@@ -35,7 +35,7 @@ export class PageFreshness {
   #reading: Promise<void> | undefined;
 
   /** @param permitted ids of the connections of the page that are allowed to receive the message */
-  constructor(services: Services, query: AudienceQuery, page: Page, permitted: ReadonlySet<string>) {
+  constructor(services: SendingServices, query: AudienceQuery, page: Page, permitted: ReadonlySet<string>) {
     this.#services = services;
     this.#query = query;
     this.#page = page;
@@ -106,7 +106,7 @@ export class PageFreshness {
   #deny(row: ConnectionRow): Promise<boolean> {
     const context = decisionContextOf(row, "delivery");
     const message = `The permissions of the recipient changed ${MAX_READS} times while the message waited to be sent. Send it again.`;
-    this.#services.recordDecision(
+    this.#services.reports.recordDecision(
       denied(context, new ForbiddenError(message, { reason: "unstable" }), newReference()),
     );
     return Promise.resolve(false);

@@ -5,7 +5,7 @@ import { ForbiddenError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { PageEvaluator } from "../permissions/rules.ts";
 import { decisionContextOf, HOOK_DEADLINE_MS, withTimeout } from "../revocation/recheck.ts";
-import type { Services } from "../services.ts";
+import type { ReachingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
 import type { AudienceQuery } from "./audience.ts";
@@ -27,7 +27,7 @@ export interface Page {
  * @param after the id after which the first page begins, or `""` for the start
  */
 export async function* pagesOf(
-  services: Services,
+  services: ReachingServices,
   query: AudienceQuery,
   after: string,
 ): AsyncGenerator<Page, void> {
@@ -47,7 +47,7 @@ export async function* pagesOf(
  * The rules are evaluated first. Then each hook is called once for the remaining users.
  */
 export async function permittedRecipients(
-  services: Services,
+  services: ReachingServices,
   query: AudienceQuery,
   page: readonly ConnectionRow[],
 ): Promise<ReadonlySet<string>> {
@@ -55,7 +55,7 @@ export async function permittedRecipients(
   const evaluators = new Map<string, PageEvaluator>();
   let permitted = page.filter((connection) => {
     // The rule of a view that is not mounted here is not known.
-    const view = services.views.get(connection.view);
+    const view = services.definitions.views.get(connection.view);
     if (!view) return false;
     const evaluator = evaluators.get(view.path) ?? new PageEvaluator([view.rule, ...rules]);
     evaluators.set(view.path, evaluator);
@@ -71,7 +71,7 @@ export async function permittedRecipients(
 
 /** Calls `authorizeMany` with all users. If it fails or times out, no user is allowed. */
 async function callAuthorizeMany(
-  services: Services,
+  services: ReachingServices,
   query: AudienceQuery,
   hook: AudienceQuery["hooks"][number],
   users: readonly string[],
@@ -90,17 +90,21 @@ async function callAuthorizeMany(
     }
     return new Set(returned as Iterable<string>);
   } catch (error) {
-    services.onError(error, `authorizeMany for ${JSON.stringify(query.audience)}`);
+    services.reports.onError(error, `authorizeMany for ${JSON.stringify(query.audience)}`);
     return new Set();
   }
 }
 
 /** Stores the decision that denied a recipient. */
-export function recordDenial(services: Services, query: AudienceQuery, connection: ConnectionRow): void {
+export function recordDenial(
+  services: ReachingServices,
+  query: AudienceQuery,
+  connection: ConnectionRow,
+): void {
   const context = decisionContextOf(connection, "delivery");
   if (query.selector.kind === "channel") context.channel = query.selector.channel;
   try {
-    const view = services.views.get(connection.view);
+    const view = services.definitions.views.get(connection.view);
     if (!view) return;
     requireRule(context, view.name, view.rule, connection);
     for (const { what, rule } of query.rules) requireRule(context, what, rule, connection);
@@ -113,13 +117,13 @@ export function recordDenial(services: Services, query: AudienceQuery, connectio
     );
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
-    services.recordDecision(denied(context, error, newReference()));
+    services.reports.recordDecision(denied(context, error, newReference()));
   }
 }
 
 /** Returns the recipient of a connection, or `undefined` if its gateway was removed. */
 export async function recipientOf(
-  services: Services,
+  services: ReachingServices,
   connection: ConnectionRow,
 ): Promise<Recipient | undefined> {
   const gateway = await services.gateways.find(connection.gatewayId);
@@ -147,9 +151,12 @@ export function recipientAt(gateway: Gateway, connection: ConnectionRow, at: num
  *
  * `authorizeMany` can depend on any permission. With it, a change of any group must be noticed.
  */
-export function permissionsOf(services: Services, query: AudienceQuery): readonly string[] | undefined {
+export function permissionsOf(
+  services: ReachingServices,
+  query: AudienceQuery,
+): readonly string[] | undefined {
   if (query.hooks.length > 0) return undefined;
-  const views = [...services.views.values()].map((view) => view.rule);
+  const views = [...services.definitions.views.values()].map((view) => view.rule);
   const rules = [...query.rules.map(({ rule }) => rule), ...views];
   return [...new Set(rules.flatMap((rule) => [...rule.anyOf.flat(), ...rule.allOf]))];
 }

@@ -4,14 +4,14 @@ import { encodeMessage } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
 import { type ChangeOptions, checkChangeOptions } from "../permissions/grants.ts";
 import { ReportedPromise } from "../reported-promise.ts";
-import type { Services } from "../services.ts";
+import type { SendingServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { ChangedSubject } from "../storage/stores/changes.ts";
 import type { ConnectionSelector } from "../storage/stores/connections.ts";
 import { CONNECTION_PAGE } from "../storage/stores/connections.ts";
 import type { Sender, SendOptions } from "../views/context.ts";
 import { type AudienceQuery, buildAudienceQuery } from "./audience.ts";
-import { audienceKey, checkSendOptions, send, trackSend } from "./fan-out.ts";
+import { audienceKey, checkSendOptions, send } from "./fan-out.ts";
 import { pagesOf, permittedRecipients, recipientAt } from "./recipients.ts";
 import type { SendTurn } from "./send-order.ts";
 
@@ -27,7 +27,7 @@ import type { SendTurn } from "./send-order.ts";
  * @throws ConfigurationError if no definition matches the channel, or the requirement is invalid
  */
 export function createSender(
-  services: Services,
+  services: SendingServices,
   audience: Audience,
   requirement: Requirement,
   by?: string,
@@ -38,7 +38,7 @@ export function createSender(
   // A user has one turn, however many audiences the user sends to.
   const flow = by === undefined ? order : `user ${by}`;
   const sendAll = async (message: unknown, options: SendOptions) => {
-    const turn = entered ?? services.sendOrder.enter(order);
+    const turn = entered ?? services.sends.order.enter(order);
     try {
       checkSendOptions(options);
       return await send(services, query, encodeMessage(message), options, turn, flow);
@@ -47,9 +47,9 @@ export function createSender(
     }
   };
   const reported = <Result>(work: () => Promise<Result>, name: string) =>
-    ReportedPromise.of(withStorageErrors(services.storage, work), {
-      report: (error) => services.onError(error, `to(${order}).${name}(), which was not awaited`),
-      track: (reporting) => void trackSend(services, reporting),
+    ReportedPromise.of(withStorageErrors(services.store, work), {
+      report: (error) => services.reports.onError(error, `to(${order}).${name}(), which was not awaited`),
+      track: (reporting) => void services.sends.track(reporting),
     });
   return {
     send: (message, options = {}) => reported(() => sendAll(message, options), "send"),
@@ -68,7 +68,7 @@ export function requirementOf(given: readonly [requirement?: Requirement]): Requ
   return given.length === 0 ? {} : (given[0] as Requirement);
 }
 
-async function previewPages(services: Services, query: AudienceQuery): Promise<DeliveryPreview> {
+async function previewPages(services: SendingServices, query: AudienceQuery): Promise<DeliveryPreview> {
   let [recipients, permitted] = [0, 0];
   for await (const { page } of pagesOf(services, query, "")) {
     recipients += page.length;
@@ -84,7 +84,7 @@ async function previewPages(services: Services, query: AudienceQuery): Promise<D
  * is unreachable.
  */
 async function closeAll(
-  services: Services,
+  services: SendingServices,
   query: AudienceQuery,
   options: ChangeOptions,
   user: string | undefined,
@@ -127,7 +127,7 @@ async function closeAll(
  * Closes a connection after its row was closed. If API Gateway fails, the close is retried in the
  * background.
  */
-async function closeOrRetry(services: Services, recipient: Recipient): Promise<Outcome> {
+async function closeOrRetry(services: SendingServices, recipient: Recipient): Promise<Outcome> {
   const outcome = await services.delivery.close(recipient, { urgent: true });
   services.unfinishedCloses.keepFailed(recipient, outcome);
   return outcome;
@@ -138,7 +138,7 @@ function connectionSubjects(ids: readonly string[]): readonly ChangedSubject[] {
 }
 
 /** Returns the user of the connections that `close()` closes, or `null` if there are several. */
-async function closedUser(services: Services, selector: ConnectionSelector): Promise<string | null> {
+async function closedUser(services: SendingServices, selector: ConnectionSelector): Promise<string | null> {
   if (selector.kind === "user") return selector.userId;
   if (selector.kind !== "connection" && selector.kind !== "connection-id") return null;
   // Two gateways can have assigned the same connection id.

@@ -87,6 +87,8 @@ export interface Database extends Storage {
    * listeners.
    */
   readonly notification: RawBuilder<unknown>;
+  /** Converts an error of the driver. See `Store.failure`. */
+  failure(error: unknown): unknown;
 }
 
 /** The SQL template tag of Kysely. */

@@ -1,17 +1,17 @@
 import { StorageError } from "../errors.ts";
-import type { Storage } from "./store.ts";
+import type { Store } from "./store.ts";
 
 /**
  * Runs an operation of the public API, and converts errors of the driver to a {@link StorageError}.
  */
 export async function withStorageErrors<Result>(
-  storage: Storage,
+  store: Pick<Store, "failure">,
   work: () => Result | Promise<Result>,
 ): Promise<Result> {
   try {
     return await work();
   } catch (error) {
-    throw storage.failure(error);
+    throw store.failure(error);
   }
 }
 
@@ -23,14 +23,14 @@ export async function withStorageErrors<Result>(
  * @throws StorageError with the code SALLYPORT_COMMITTED if the database fails
  */
 export async function afterCommit<Result>(
-  storage: Storage,
+  store: Pick<Store, "failure">,
   { change, next }: { readonly change: string; readonly next: string },
   work: () => Promise<Result>,
 ): Promise<Result> {
   try {
     return await work();
   } catch (error) {
-    const failure = storage.failure(error);
+    const failure = store.failure(error);
     if (!(failure instanceof StorageError)) throw failure;
     throw new StorageError(
       `${change} is committed, but the database failed afterwards. ${next} ${failure.message}`,

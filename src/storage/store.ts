@@ -31,6 +31,11 @@ export interface Store {
 
   /** Returns the time of the database in epoch milliseconds. */
   now(): Promise<number>;
+
+  /**
+   * Converts an error of the driver to a `StorageError`. Other errors are returned unchanged.
+   */
+  failure(error: unknown): unknown;
 }
 
 /** A database of Sallyport. `sqlite()` and `postgres()` return one. */
@@ -63,11 +68,6 @@ export interface Storage {
 
   /** Why no connection can be opened at present, if that is known. */
   readonly unreachable?: string | undefined;
-
-  /**
-   * Converts an error of the driver to a `StorageError`. Other errors are returned unchanged.
-   */
-  failure(error: unknown): unknown;
 
   /**
    * Creates and updates the tables. Only one process does it at a time. Returns the migrations that

@@ -7,6 +7,7 @@ import { closestMatch } from "../closest-match.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
 import { ConfigurationError } from "../errors.ts";
 import { isPlainObject } from "../format-value.ts";
+import { INTERNAL } from "../internal.ts";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import type { Permission } from "../permissions/define.ts";
 import { CHANNEL_PARAMETER, SECRET_HEADER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
@@ -126,7 +127,7 @@ export class TestApp {
 
   constructor(app: Sallyport, options: TestAppOptions) {
     const storage = new ClockedDatabase(options.storage ?? sqlite(":memory:"));
-    this.sallyport = app.with({
+    this.sallyport = app[INTERNAL].with({
       storage,
       authenticate: authenticateTestUser,
       origins: [ORIGIN],

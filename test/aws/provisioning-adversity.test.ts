@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Plan } from "../../src/aws/provisioning.ts";
 import { type GatewayOptions, gatewaySecret } from "../../src/aws.ts";
 import { ConfigurationError } from "../../src/errors.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -296,7 +297,7 @@ describe("import", () => {
       'Gateway "chat" is registered with the stage prod, but defined with production. Its connections belong to the registered stage. Define it with stage: "prod".',
     );
     expect(await world.record()).toEqual(record);
-    await world.app.provisioning.gateways.remove("chat");
+    await world.app[INTERNAL].provisioning.gateways.remove("chat");
     await expect(provisioner.adopt(ApiId)).rejects.toThrow(
       `The API ${ApiId} has no stage "production" (it has: prod). Define the gateway with the stage that has its connections.`,
     );

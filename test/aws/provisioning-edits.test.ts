@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Plan } from "../../src/aws/provisioning.ts";
 import type { GatewayOptions } from "../../src/aws.ts";
 import { ProvisioningError } from "../../src/errors.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { expectServed } from "./expect-served.ts";
@@ -129,7 +130,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
     await provisioner.apply();
     const apiId = world.apiId();
     for (const kind of ["lost", "answer lost"] as const) {
-      await world.app.provisioning.gateways.remove("chat");
+      await world.app[INTERNAL].provisioning.gateways.remove("chat");
       const from = world.aws.changes;
       world.aws.fault = (_, change) => (change === from + 1 ? { kind } : undefined);
       await expect(provisioner.adopt(apiId)).rejects.toThrow(/^TagResource in eu-west-1 was not answered/);

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Plan } from "../../src/aws/provisioning.ts";
 import { gatewaySecret } from "../../src/aws.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -92,7 +93,7 @@ describe("whose an API is", () => {
     const provisioner = world.define();
     await expect(provisioner.apply()).rejects.toThrow(`import "chat" ${theirs}`);
     // It had begun before the other one was there.
-    await world.app.provisioning.gateways.register({
+    await world.app[INTERNAL].provisioning.gateways.register({
       name: "chat",
       stage: "production",
       endpoint: "https://eu-west-1.being-made.invalid",
@@ -179,7 +180,7 @@ describe("whose an API is", () => {
     const provisioner = world.define();
     await provisioner.apply();
     const apiId = world.apiId();
-    await world.app.provisioning.gateways.remove("chat");
+    await world.app[INTERNAL].provisioning.gateways.remove("chat");
     for (let at = 1; at <= 2; at++) {
       let step = 0;
       const dies = provisioner.adopt(apiId, () => {

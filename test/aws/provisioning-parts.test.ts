@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { GatewayOptions } from "../../src/aws.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { CHAT, ProvisioningWorld, REGION } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -263,7 +264,7 @@ describe("what cannot be changed under open sockets", () => {
     const provisioner = world.define();
     await provisioner.apply();
     const apiId = world.apiId();
-    await world.app.provisioning.gateways.remove("chat");
+    await world.app[INTERNAL].provisioning.gateways.remove("chat");
     const another = world.define({ stage: "staging", target: "https://staging.example.com/ws/chat" });
     for (const run of [() => another.plan(), () => another.apply(), () => another.destroy()]) {
       await expect(run()).rejects.toThrow(

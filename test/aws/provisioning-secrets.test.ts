@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { gatewaySecret, hashSecret } from "../../src/auth/gateways.ts";
 import type { Provisioner } from "../../src/aws/provisioning.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { ProvisioningWorld, secretOf } from "./provisioning-world.ts";
@@ -224,7 +225,7 @@ describe("a secret", () => {
     const provisioner = world.define();
     await provisioner.apply();
     const secrets = world.servedSecrets();
-    await world.app.provisioning.gateways.remove("chat");
+    await world.app[INTERNAL].provisioning.gateways.remove("chat");
     await provisioner.adopt(world.apiId());
     expect((await world.record())?.secretHashes).toEqual([]);
     await provisioner.apply();
@@ -291,7 +292,7 @@ describe("a secret", () => {
         IntegrationId,
         RequestParameters: { [PARAMETER]: "'hunter2'" },
       });
-    await world.app.provisioning.gateways.remove("chat");
+    await world.app[INTERNAL].provisioning.gateways.remove("chat");
     await provisioner.adopt(ApiId);
     await provisioner.apply();
     expect(world.served().integrations.map(secretOf)).not.toContain("hunter2");

@@ -3,6 +3,7 @@ import { SECRET_PARAMETER } from "../../src/aws/provisioning/desired.ts";
 import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/aws/provisioning.ts";
 import { defineGateway, type GatewayOptions } from "../../src/aws.ts";
 import type { Gateway } from "../../src/index.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";
@@ -94,7 +95,7 @@ export class ProvisioningWorld {
 
   /** Our record of the gateway. */
   async record(name = "chat"): Promise<Gateway | undefined> {
-    return this.#app.provisioning.gateways.named(name);
+    return this.#app[INTERNAL].provisioning.gateways.named(name);
   }
 
   /** AWS's id of the API that has a gateway's tag. @throws when there is not exactly one */

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { expressMiddleware } from "../../src/adapters/express.ts";
 import { honoMiddleware } from "../../src/adapters/hono.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { answersEvents } from "./event-suite.ts";
 import { FRAMEWORKS } from "./frameworks.ts";
 
@@ -24,7 +25,10 @@ test("ignores an answer that comes after another middleware has sent one", async
   });
   app.use(
     expressMiddleware({
-      answer: () => slow.then(() => ({ status: 200, headers: {}, body: "{}" })),
+      [INTERNAL]: {
+        start: () => undefined,
+        answer: () => slow.then(() => ({ status: 200, headers: {}, body: "{}" })),
+      },
     }),
   );
   const failed: express.ErrorRequestHandler = (error, _request, _response, next) => {
@@ -46,7 +50,8 @@ test("ignores an answer that comes after another middleware has sent one", async
 test.each([["realtime"], ["/realtime/"], ["/"]])(
   "a prefix that no path begins with, %s, is refused at once",
   (prefix) => {
-    const app = { answer: async () => undefined, fetch: async () => undefined };
+    const internals = { start: () => undefined, answer: async () => undefined };
+    const app = { [INTERNAL]: internals, fetch: async () => undefined };
     expect(() => nodeListener(app, { prefix })).toThrow(/prefix must be a path that begins with \//);
     expect(() => honoMiddleware(app, { prefix })).toThrow(/prefix must be a path/);
   },

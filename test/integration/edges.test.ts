@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError } from "../../src/errors.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { changedStorage, NOW, padded, storageAt, withHeldLooks } from "../postgres/database.ts";
@@ -424,7 +425,7 @@ test("a connection that its gateway cannot close is reported with its connection
   await rows(1, "ann");
   await world.sallyport.registerGateway({ name: "pages", endpoint: "http://127.0.0.1:9/dev" });
   const errors: string[] = [];
-  const app = world.sallyport.with({
+  const app = world.sallyport[INTERNAL].with({
     storage: storageAt(world.database),
     onError: (error, where) => void errors.push(`${where}: ${error}`),
   });

@@ -203,13 +203,9 @@ test("the connections of a restarted local gateway are closed, and no others", a
   const ann = await world.connect("ann");
   const there = await other.connect("ann");
   const { apiId, endpoint } = world.gateway;
-  const gateway = await world.sallyport.registerGateway({
-    name: "local",
-    apiId,
-    endpoint,
-    secret: world.secret,
-  });
-  expect(await world.sallyport.closeAllConnectionRows(gateway)).toBe(1);
+  const { secret } = world;
+  await world.sallyport.registerGateway({ name: "local", apiId, endpoint, secret, hasRestarted: true });
+  expect(await world.sallyport.listConnections()).toMatchObject([{ gateway: "other" }]);
   expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
   expect(await there.result("whoami")).toMatchObject({ user: "ann" });
 });

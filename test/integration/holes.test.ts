@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { CompiledQuery, Kysely } from "kysely";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { nodeListener } from "../../src/adapters/node.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
@@ -257,7 +258,7 @@ test("an unrelated change in the same process does not repeat the authorizeMany 
       select ${padded("i", 5)}, (select id from sallyport_gateways where name = 'slow'), ${padded("i", 15)} || '=',
         '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
     await world.sql("insert into sallyport_memberships select id, 'club', 1 from sallyport_connections");
-    world.sallyport.start();
+    world.sallyport[INTERNAL].start();
     const sending = world.sallyport.to({ channel: "club" }).send("news");
     await expect.poll(() => held.length).toBe(128);
     await world.sallyport.access.groups.create("Others");

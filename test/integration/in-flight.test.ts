@@ -2,6 +2,7 @@ import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { connect } from "../../src/client/socket.ts";
 import { definePermissions, handler, type Limits, WebSocketView } from "../../src/index.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { watchedStorageAt } from "../postgres/database.ts";
 import { type Socket, World } from "./world.ts";
@@ -175,10 +176,10 @@ test("rejects limits of messages in flight in a view, and negative values", asyn
     static override permissionsRequired = [chat.use];
   }
   Object.assign(Wrong, { limits: { messagesInFlightPerUser: 5 } });
-  expect(() => world.sallyport.with({ views: { "/ws/chat": Wrong } })).toThrow(
+  expect(() => world.sallyport[INTERNAL].with({ views: { "/ws/chat": Wrong } })).toThrow(
     /messagesInFlightPerUser.*createSallyport\(\{ limits \}\)/s,
   );
-  expect(() => world.sallyport.with({ limits: { messagesInFlightPerProcess: -1 } })).toThrow(
+  expect(() => world.sallyport[INTERNAL].with({ limits: { messagesInFlightPerProcess: -1 } })).toThrow(
     /limits\.messagesInFlightPerProcess must be a whole number of messages/,
   );
 });

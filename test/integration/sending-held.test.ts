@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { changedStorage, NOW, observedStorageAt, storageAt, withHeldLooks } from "../postgres/database.ts";
@@ -215,7 +216,7 @@ describe("a revocation", () => {
       return 200;
     };
     let polls = 0;
-    const worker = world.sallyport.with({
+    const worker = world.sallyport[INTERNAL].with({
       storage: observedStorageAt(world.database, () => polls++),
       apiGateway: { concurrency: 1, maxRequestsPerSecond: false },
     });
@@ -274,7 +275,7 @@ describe("a send with a hook that does not return", () => {
 test("closing the app ends a send in flight, which then sends nothing more", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 300);
-  const worker = world.sallyport.with({
+  const worker = world.sallyport[INTERNAL].with({
     storage: storageAt(world.database),
     apiGateway: { maxRequestsPerSecond: 100, concurrency: 4 },
   });
@@ -295,7 +296,7 @@ test("closing the app ends a send in flight, which then sends nothing more", asy
 test("closing the app waits for connections that a revocation is closing", async () => {
   await open();
   await gateway.open(world, "g", "bob", 1, 3);
-  const worker = world.sallyport.with({ storage: storageAt(world.database) });
+  const worker = world.sallyport[INTERNAL].with({ storage: storageAt(world.database) });
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;
@@ -323,7 +324,7 @@ describe("closing the app while a gateway hangs", () => {
         await world.sql(
           "insert into sallyport_revocations (id, scope, subject, created_at) values ('left', 'user', 'bob', 1)",
         );
-        worker.start();
+        worker[INTERNAL].start();
       },
     ],
   ])("leaves the revocation by %s to other processes, and reports it once", async (_by, revoke) => {
@@ -332,7 +333,7 @@ describe("closing the app while a gateway hangs", () => {
     await open({ storage });
     await gateway.open(world, "g", "bob", 1, 600);
     const failures: unknown[] = [];
-    const worker = world.sallyport.with({
+    const worker = world.sallyport[INTERNAL].with({
       storage: storageAt(world.database),
       onError: (error, where) => failures.push(`${where}: ${error}`),
     });
@@ -359,7 +360,10 @@ test("closing the app stops hook calls for further pages of connections", async 
     times++;
     return never;
   };
-  const worker = world.sallyport.with({ storage: storageAt(world.database), onError: () => undefined });
+  const worker = world.sallyport[INTERNAL].with({
+    storage: storageAt(world.database),
+    onError: () => undefined,
+  });
   stopTimers();
   const rechecking = worker.access.recheck({ user: "ann" });
   await expect.poll(() => times).toBe(500);

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type DeliveryReport, SendInterruptedError } from "../../src/index.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { watchedStorageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
@@ -359,13 +360,13 @@ test("invalid options are rejected, and nothing is sent", async () => {
       /^send\(\): /,
     );
   }
-  expect(() => world.sallyport.with({ apiGateway: { maxRequestsPerSecond: 0 } })).toThrow(
+  expect(() => world.sallyport[INTERNAL].with({ apiGateway: { maxRequestsPerSecond: 0 } })).toThrow(
     /apiGateway\.maxRequestsPerSecond must be a number of at least 1, or false/,
   );
-  expect(() => world.sallyport.with({ apiGateway: { concurrency: 1.5 } })).toThrow(
+  expect(() => world.sallyport[INTERNAL].with({ apiGateway: { concurrency: 1.5 } })).toThrow(
     /apiGateway\.concurrency must be a whole number/,
   );
-  expect(() => world.sallyport.with({ apiGateway: { rate: 5 } as never })).toThrow(
+  expect(() => world.sallyport[INTERNAL].with({ apiGateway: { rate: 5 } as never })).toThrow(
     /apiGateway\.rate is not an option/,
   );
   await expect(sender.send("x".repeat(131_073))).rejects.toThrow(/at most 131072/);

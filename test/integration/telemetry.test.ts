@@ -7,6 +7,7 @@ import {
 } from "@opentelemetry/sdk-metrics";
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { INTERNAL } from "../../src/internal.ts";
 import { openTelemetry } from "../../src/telemetry.ts";
 import { changedStorage, storageAt } from "../postgres/storage-at.ts";
 import { ChatView, channels, chat } from "./chat.ts";
@@ -178,7 +179,7 @@ describe("the health endpoint", () => {
   test("reports a failing or hanging database and a closed app, with details only in health()", async () => {
     const storage = storageAt(world.database);
     let now: "failing" | "silent" = "silent";
-    const failing = world.sallyport.with({
+    const failing = world.sallyport[INTERNAL].with({
       storage: changedStorage(storage, {
         checkWritable: () =>
           now === "failing" ? Promise.reject(new Error("the disk is gone")) : new Promise<void>(() => {}),
@@ -192,7 +193,7 @@ describe("the health endpoint", () => {
     expect(await failing.health()).toMatchObject({ isHealthy: false, why: "the disk is gone" });
     const answered = await failing.fetch(new Request("http://here/healthz"));
     expect([answered?.status, await answered?.json()]).toEqual([503, { ok: false }]);
-    const closed = world.sallyport.with({ storage: storageAt(world.database) });
+    const closed = world.sallyport[INTERNAL].with({ storage: storageAt(world.database) });
     await closed.health();
     await closed.close();
     expect(await closed.health()).toMatchObject({ isHealthy: false });
@@ -200,13 +201,13 @@ describe("the health endpoint", () => {
 
   test("rejects an invalid healthPath at startup", () => {
     for (const healthPath of ["healthz", "https://www.example.com/healthz", ""])
-      expect(() => world.sallyport.with({ healthPath })).toThrow(
+      expect(() => world.sallyport[INTERNAL].with({ healthPath })).toThrow(
         /healthPath must be a path .*such as "\/healthz"/,
       );
   });
 
   test("is disabled without healthPath", async () => {
-    const without = world.sallyport.with({ healthPath: undefined as never });
+    const without = world.sallyport[INTERNAL].with({ healthPath: undefined as never });
     expect(await without.fetch(new Request("http://here/healthz"))).toBeUndefined();
   });
 });

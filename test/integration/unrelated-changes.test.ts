@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { defineChannel, definePermissions, handler, type Sallyport, WebSocketView } from "../../src/index.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { storageAt, watchedStorageAt } from "../postgres/database.ts";
 import { statusOf, World } from "./world.ts";
@@ -51,7 +52,7 @@ beforeEach(async () => {
       return storage;
     },
   });
-  other = world.sallyport.with({ storage: storageAt(world.database) });
+  other = world.sallyport[INTERNAL].with({ storage: storageAt(world.database) });
   const { access } = world.sallyport;
   await access.grant({ group: "Crew" }, chat.use);
   await access.grant({ group: "Crew" }, chat.other);

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "v
 import { TcpProxy } from "../../bench/src/tcp-proxy.ts";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { StorageError } from "../../src/errors.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";
@@ -57,7 +58,7 @@ describe("while the database is unreachable", () => {
     const call = { handler: "whoami", id: "my-call" };
     await proxy.refuse();
     // A process that has not read the gateways yet.
-    const fresh = world.sallyport.with({
+    const fresh = world.sallyport[INTERNAL].with({
       storage: postgres(proxy.through(own.source), { listen: false }),
       onError: () => undefined,
     });
@@ -143,7 +144,7 @@ describe("a revoke() that is committed before the connection breaks", () => {
     const errors: unknown[] = [];
     const storage = postgres(proxy.through(own.source), { poolSize: 2, listen: false });
     let isCommitted = false;
-    const other = world.sallyport.with({
+    const other = world.sallyport[INTERNAL].with({
       onError: (error) => errors.push(error),
       storage: changedStorage(storage, {
         async transaction(work) {

@@ -2,6 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { CompiledQuery, sql } from "kysely";
 import { vi } from "vitest";
 import type { ManagementApi, PostResult } from "../../src/delivery/management-api.ts";
+import { INTERNAL } from "../../src/internal.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import {
@@ -265,7 +266,7 @@ function holdLoop(sallyport: Sallyport): void {
   const never = setTimeout(() => undefined, 0);
   clearTimeout(never);
   const timers = vi.spyOn(globalThis, "setTimeout").mockReturnValueOnce(never);
-  sallyport.start();
+  sallyport[INTERNAL].start();
   timers.mockRestore();
 }
 

@@ -13,7 +13,7 @@ const ENDPOINT = "https://abc123.execute-api.eu-west-1.amazonaws.com/prod";
 const at = twoProcesses();
 let gateways: readonly [Gateways, Gateways];
 beforeEach(() => {
-  gateways = at.each((database) => new Gateways(database));
+  gateways = at.each((database) => new Gateways(database.store));
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -23,7 +23,7 @@ const register = (given: Partial<GatewayRegistration> = {}) =>
   gateways[0].register({ name: "main", endpoint: ENDPOINT, ...given });
 
 /** Reads the gateways as a process without a cache. */
-const listed = () => new Gateways(at.two).list();
+const listed = () => new Gateways(at.two.store).list();
 
 describe("a gateway", () => {
   test("is read in another process as it was registered, with defaults for missing options", async () => {
@@ -349,7 +349,7 @@ describe("a read that is in flight during a change", () => {
     });
     const storage = changedStorage(at.two, { store });
     const isHeld = () => expect.poll(() => isRead).toBe(true);
-    return { slow: new Gateways(storage), release, isHeld };
+    return { slow: new Gateways(storage.store), release, isHeld };
   }
 
   test("does not decide what a new registration returns", async () => {
@@ -371,7 +371,7 @@ describe("a read that is in flight during a change", () => {
         return result;
       },
     });
-    const registered = new Gateways(storage).register({ name: "main", endpoint: ENDPOINT });
+    const registered = new Gateways(storage.store).register({ name: "main", endpoint: ENDPOINT });
     await expect(registered).rejects.toThrow(
       /^Gateway "main" was removed while it was registered\. Register it again if it is needed\.$/,
     );

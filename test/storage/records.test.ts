@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Audit } from "../../src/audit/audit-log.ts";
+import { type AuditFilter, listAudit } from "../../src/audit/audit-log.ts";
 import { type DeclaredRule, parseStoredRules, storedRules } from "../../src/permissions/declared-rules.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { SqlDeclarations } from "../../src/storage/sql/declarations.ts";
@@ -12,11 +12,7 @@ import { ALIKE } from "./texts.ts";
 const at = twoProcesses();
 
 describe("the audit", () => {
-  let audit: readonly [Audit, Audit];
-  beforeEach(() => {
-    audit = at.each((database) => new Audit(database.store.audit));
-  });
-
+  const list = (filter?: AuditFilter) => listAudit(at.two.store.audit, filter);
   const record = (number: number, subject: AuditSubject) =>
     at.one.transaction((db) => storeOf(at.one).audit.record(db, number, subject));
   /** Records entries that are numbered from 1, each with its number as the time in milliseconds. */
@@ -30,21 +26,20 @@ describe("the audit", () => {
         .execute();
     });
   }
-  const numbers = async (filter?: Parameters<Audit["list"]>[0]) =>
-    (await audit[1].list(filter)).map(({ number }) => number);
+  const numbers = async (filter?: AuditFilter) => (await list(filter)).map(({ number }) => number);
 
   test("stores all text unchanged, and null for missing values", async () => {
     for (const [index, text] of ALIKE.entries()) {
       const details = { [text]: text, list: [text, null, 2 ** 40, true], nested: { text } };
       const subject = { by: text, reason: text, user: text, group: text, permission: text, details };
       await record(index + 1, { action: "grant", ...subject });
-      const [entry] = await audit[1].list({ limit: 1 });
+      const [entry] = await list({ limit: 1 });
       expect(entry).toEqual({ number: index + 1, at: entry?.at, action: "grant", ...subject });
     }
     const before = await at.time();
     await record(2 ** 40, { action: "expired" });
     const nothing = { by: null, reason: null, user: null, group: null, permission: null, details: {} };
-    const [entry] = await audit[1].list();
+    const [entry] = await list();
     expect(entry).toEqual({ number: 2 ** 40, at: expect.any(Number), action: "expired", ...nothing });
     expect(before <= (entry?.at ?? 0) && (entry?.at ?? 0) <= (await at.time())).toBe(true);
   });
@@ -86,7 +81,7 @@ describe("the audit", () => {
   test("accepts each number once, and nothing of a second change", async () => {
     await record(1, { action: "grant", user: "ann" });
     await expect(record(1, { action: "grant", user: "bob" })).rejects.toThrow(/unique/i);
-    expect(await audit[1].list()).toMatchObject([{ number: 1, user: "ann" }]);
+    expect(await list()).toMatchObject([{ number: 1, user: "ann" }]);
   });
 
   test("removes its oldest entries up to a limit, each one once, and no newer entries", async () => {

@@ -38,7 +38,7 @@ export function addUsers(db: Db, ids: readonly string[]): Promise<void> {
 /** Adds a gateway for connections and returns its id. */
 export async function addGateway(database: Database, name = "local"): Promise<string> {
   const endpoint = `https://${name}.execute-api.eu-west-1.amazonaws.com/prod`;
-  return (await new Gateways(database).register({ name, endpoint, secret: gatewaySecret() })).id;
+  return (await new Gateways(database.store).register({ name, endpoint, secret: gatewaySecret() })).id;
 }
 
 export type Session = Partial<Tables["sallyport_connections"]> & { readonly gateway_id: string };

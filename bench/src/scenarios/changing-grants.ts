@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { sqlite } from "sallyport/storage/sqlite";
 import { benchApp, chat, openSessions, prepare } from "../bench-app.js";
 import { type Figure, figure } from "../figures.js";
+import { internalsOf } from "../internals.js";
 
 const RECIPIENTS = 10_000;
 /** Time between two grants in the other process, in milliseconds. */
@@ -27,7 +28,7 @@ export async function changingGrants(): Promise<readonly Figure[]> {
   const other = benchApp(otherStorage);
   await prepare(app, storage, `http://127.0.0.1:${port}/dev`);
   await openSessions(storage, 1, RECIPIENTS);
-  app.start();
+  internalsOf(app).start();
   other.start();
   const send = async () => {
     const begun = performance.now();

@@ -8,6 +8,7 @@ import { chat, connectionOf, openSessions, prepare, SECRET } from "../bench-app.
 import { EVENT_OPTIONS } from "../event-app.js";
 import { type Figure, figure, p99 } from "../figures.js";
 import { p95 } from "../gateway-process.js";
+import { internalsOf } from "../internals.js";
 import { startServer } from "../postgres-server.js";
 
 /** Clients that move from one channel to another all the time. */
@@ -45,7 +46,7 @@ export async function movingMembers(): Promise<readonly Figure[]> {
   });
   await prepare(app, storage, `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/dev`);
   await openSessions(storage, 1, MOVERS + 1);
-  app.start();
+  internalsOf(app).start();
 
   const quiet = await connectTimes(app);
   let isMoving = true;

@@ -36,11 +36,10 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   await sallyport.migrate();
   await prepareAccounts();
   const { apiId, endpoint, stage } = gateway;
-  const registered = await sallyport.registerGateway({ name: "local", apiId, endpoint, stage, secret });
-  await sallyport.closeAllConnectionRows(registered);
+  const local = { name: "local", apiId, endpoint, stage, secret };
+  await sallyport.registerGateway({ ...local, hasRestarted: true });
 
   logDecisions();
-  sallyport.start();
   const app = makeApp(gateway.url.replace(HOST, "localhost"));
   serve({ fetch: (request) => app.fetch(request) });
   endWith(server, gateway);

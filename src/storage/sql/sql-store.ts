@@ -49,6 +49,10 @@ export class SqlStore implements Store {
     const row = await db.selectNoFrom(now.as("now")).executeTakeFirstOrThrow();
     return Number(row.now);
   }
+
+  failure(error: unknown): unknown {
+    return this.#database.failure(error);
+  }
 }
 
 const STORES = new WeakMap<Database, SqlStore>();

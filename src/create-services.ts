@@ -1,0 +1,108 @@
+import type { Decision } from "./audit/decision.ts";
+import { DecisionLog } from "./audit/decision-log.ts";
+import { ConnectLimits } from "./auth/connect-limits.ts";
+import { EndedSessions } from "./auth/ended-sessions.ts";
+import { GatewayAuthenticator } from "./auth/gateway-auth.ts";
+import type { Gateways } from "./auth/gateways.ts";
+import { LimitSettings } from "./auth/limit-settings.ts";
+import { LoopbackDenials } from "./auth/loopback-denials.ts";
+import { MessageLimits } from "./auth/message-limits.ts";
+import { MessagesInFlight } from "./auth/messages-in-flight.ts";
+import { Origins } from "./auth/origins.ts";
+import { RateLimits } from "./auth/rate-limits.ts";
+import { Tokens } from "./auth/tokens.ts";
+import type { SallyportConfig } from "./config.ts";
+import { printError } from "./error-output.ts";
+import { ErrorReporter } from "./error-reporter.ts";
+import { PermissionCatalog } from "./permissions/define.ts";
+import type { AuthServices, Definitions, LimitServices, Reports } from "./services.ts";
+import type { Store } from "./storage/store.ts";
+import { Channels } from "./views/channels.ts";
+import { mountViews } from "./views/mount.ts";
+
+/** Creates the declared permissions and channels, and mounts the views. */
+export function createDefinitions(config: SallyportConfig): Definitions {
+  const permissions = new PermissionCatalog(config.permissions);
+  const channels = new Channels(config.channels, permissions);
+  return { permissions, channels, views: mountViews(config.views, permissions, channels) };
+}
+
+/** Identifies the views and channels of an app. All processes with the same ones have the same. */
+export function ruleOwners({ views, channels }: Definitions): string {
+  return [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort().join("\n");
+}
+
+/** Creates what decisions and errors are reported to. */
+export function createReports({ storage, telemetry, ...config }: SallyportConfig): Reports {
+  const { store } = storage;
+  const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printError), (error) =>
+    store.failure(error),
+  );
+  const onError = (error: unknown, where: string) => errors.report(error, where);
+  const onDecision = catchListenerErrors(config.onDecision ?? developmentLog(), (error) =>
+    onError(error, "onDecision"),
+  );
+  const decisionLog = new DecisionLog(store.decisions, config.decisionLog, { onDecision, onError });
+  const recordDecision = (decision: Decision) => {
+    const reference = decisionLog.add(decision);
+    telemetry?.decided({ ...decision, reference });
+    return reference;
+  };
+  return { decisionLog, recordDecision, telemetry, onError, errors };
+}
+
+/** Creates what counts events and compares them with limits. */
+export function createLimits(config: SallyportConfig, store: Store, { views }: Definitions): LimitServices {
+  const settings = new LimitSettings(config.limits, views);
+  const rateLimits = new RateLimits(store.limits);
+  return {
+    settings,
+    rateLimits,
+    connectLimits: new ConnectLimits(store.limits, settings, rateLimits),
+    messageLimits: new MessageLimits(settings),
+    messagesInFlight: new MessagesInFlight(config.limits),
+  };
+}
+
+/** Creates what identifies gateways, pages and users. */
+export function createAuth(
+  config: SallyportConfig,
+  store: Store,
+  gateways: Gateways,
+  onError: Reports["onError"],
+): AuthServices {
+  return {
+    gateways,
+    gatewayAuthenticator: new GatewayAuthenticator(gateways, config.gatewayAuth),
+    origins: new Origins(config.origins, config.allowMissingOrigin),
+    tokens: new Tokens(store.tokens, config.token.expiresInSeconds),
+    endedSessions: new EndedSessions(store.sessions, config.endedSessions, onError),
+    authenticate: config.authenticate,
+    tokenBinding: config.token.binding,
+    trustProxy: config.trustProxy,
+  };
+}
+
+/**
+ * Returns the listener for decisions of an app without `onDecision`. It prints denials in
+ * development.
+ */
+function developmentLog(): (decision: Decision) => void {
+  if (process.env.NODE_ENV === "production") return () => undefined;
+  const denials = new LoopbackDenials();
+  return (decision) => denials.print(decision);
+}
+
+/** Wraps a listener of the app, so that an error or rejection of it cannot change a decision. */
+function catchListenerErrors<Arguments extends readonly unknown[]>(
+  listener: (...args: Arguments) => unknown,
+  onFailure: (error: unknown) => void = (error) => printError(error, "onError"),
+): (...args: Arguments) => void {
+  return (...args) => {
+    try {
+      Promise.resolve(listener(...args)).catch(onFailure);
+    } catch (error) {
+      onFailure(error);
+    }
+  };
+}
