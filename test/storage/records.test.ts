@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type AuditFilter, listAudit } from "../../src/audit/audit-log.ts";
 import { type DeclaredRule, parseStoredRules, storedRules } from "../../src/permissions/declared-rules.ts";
 import type { Database } from "../../src/storage/database.ts";

@@ -29,7 +29,7 @@ export async function changingGrants(): Promise<readonly Figure[]> {
   await prepare(app, storage, `http://127.0.0.1:${port}/dev`);
   await openSessions(storage, 1, RECIPIENTS);
   internalsOf(app).start();
-  other.start();
+  internalsOf(other).start();
   const send = async () => {
     const begun = performance.now();
     await app.to({ channel: "rooms/all" }).send({ type: "news" });
