@@ -42,7 +42,7 @@ test("a preview does not block other changes on PostgreSQL, and changes nothing 
     expect(preview).toMatchObject({
       changed: true,
       users: [{ user: "ann", gains: [], loses: ["chat.can_use_chat"] }],
-      sessions: [{ user: "ann" }],
+      connections: [{ user: "ann" }],
     });
     // Only the two changes that were made during the preview were recorded.
     expect((await access.audit.list()).length).toBe(audit + 2);
