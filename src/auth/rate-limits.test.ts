@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { parseOptions } from "../options.ts";
 import { addressBlock, limitsSchema } from "./rate-limits.ts";
 
-describe("addressBlock()", () => {
+describe("B25 addressBlock()", () => {
   test("returns an IPv4 address in its canonical form", () => {
     expect(addressBlock("203.0.113.7")).toBe("203.0.113.7");
     expect(addressBlock("::ffff:203.0.113.7")).toBe("203.0.113.7");
@@ -21,7 +21,7 @@ describe("addressBlock()", () => {
   });
 });
 
-test("limits are whole numbers or false, and have defaults", () => {
+test("B35 limits are whole numbers or false, and have defaults", () => {
   const parse = (limits: unknown) => parseOptions("limits", limitsSchema, limits);
   expect(parse({ tokensPerUser: 0, connectsPerIp: false })).toEqual({
     connectsPerUser: 20,

@@ -177,7 +177,7 @@ describe("a new connection", () => {
     }
   });
 
-  test("is absent, also from its channel, if its transaction is rolled back", async () => {
+  test("B66 is absent, also from its channel, if its transaction is rolled back", async () => {
     const undone = at.one.sharedTransaction(async (db) => {
       expect(await processes[0].entries.open(db, entry({ channel: "room" }))).toBeDefined();
       throw new Error("refused");
