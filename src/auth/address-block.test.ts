@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { addressBlock } from "./address-block.ts";
 
-describe("addressBlock()", () => {
+describe("B25 addressBlock()", () => {
   test("returns an IPv4 address in its canonical form", () => {
     expect(addressBlock("203.0.113.7")).toBe("203.0.113.7");
     expect(addressBlock("::ffff:203.0.113.7")).toBe("203.0.113.7");

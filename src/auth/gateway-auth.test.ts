@@ -99,7 +99,7 @@ describe("a caller with gatewayAuth none", () => {
     ["another API id", { apiId: "api-2", stage: "prod" }],
     ["another stage", { apiId: "api-1", stage: "dev" }],
     ["a secret, which proves nothing here", { secret: SECRETS.one }],
-  ])("is rejected: %s", async (_name, fields) => {
+  ])("B2 is rejected: %s", async (_name, fields) => {
     await expect(gatewayAuthenticator.check(call(fields))).rejects.toThrow(
       /no gateway is registered for API/,
     );

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { parseOptions } from "../options.ts";
 import { limitsSchema } from "./limit-options.ts";
 
-test("limits are whole numbers or false, and have defaults", () => {
+test("B35 limits are whole numbers or false, and have defaults", () => {
   const parse = (limits: unknown) => parseOptions("limits", limitsSchema, limits);
   expect(parse({ tokensPerUser: 0, connectsPerIp: false })).toEqual({
     connectsPerUser: 20,

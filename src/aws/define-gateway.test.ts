@@ -17,7 +17,7 @@ const define = (options: object = {}) =>
   } as GatewayOptions);
 
 describe("a gateway definition", () => {
-  test("has a default for each option and is frozen", () => {
+  test("B51 has a default for each option and is frozen", () => {
     const definition = define();
     expect(definition).toMatchObject({
       stage: "production",
@@ -105,6 +105,13 @@ describe("a gateway definition", () => {
       );
     for (const lambda of [LAMBDA, LAMBDA.replace(":live", ""), LAMBDA.replace(":live", ":7")])
       expect(define({ target: { lambda } }).target).toEqual({ lambda });
+  });
+
+  test("B55 needs a target, which must be an https URL or a function", () => {
+    for (const target of [undefined, null, "", "/ws/chat", "www.example.com/ws/chat"])
+      expect(() => define({ target }), String(target)).toThrow(ConfigurationError);
+    for (const scheme of ["http", "ws", "wss", "HTTP"])
+      expect(() => define({ target: `${scheme}://www.example.com/ws/chat` }), scheme).toThrow(/https:\/\//);
   });
 
   test("sorts routes and tags by name", () => {
@@ -209,7 +216,7 @@ describe("a gateway definition", () => {
     ["an empty stage", { stage: "" }, /stage must be 1 to 128 letters/],
     ["no target", { target: undefined }, /target is undefined\. It must be a URL such as https:/],
     ["a target that is null", { target: null }, /target must be a URL such as https:/],
-    ["B55 a target over http", { target: "http://www.example.com/ws/chat" }, /must begin with https:\/\//],
+    ["a target over http", { target: "http://www.example.com/ws/chat" }, /must begin with https:\/\//],
     ["a target with a query", { target: "https://www.example.com/ws/chat?a=1" }, /has a query or fragment/],
     [
       "a target with a password",

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Backoff } from "./backoff.ts";
 
-describe("Backoff", () => {
+describe("B68 Backoff", () => {
   it("doubles the upper bound up to maxMs", () => {
     const backoff = new Backoff({ baseMs: 500, maxMs: 3_000 }, () => 1);
     expect(Array.from({ length: 5 }, () => backoff.next())).toEqual([500, 1_000, 2_000, 3_000, 3_000]);

@@ -388,7 +388,7 @@ describe("the token", () => {
     });
   });
 
-  it("is requested again for each attempt, failed handshakes included", async () => {
+  it("B68 is requested again for each attempt, failed handshakes included", async () => {
     const socket = open();
     await reached(socket, "open");
     backend.refuseHandshakes = true;

@@ -88,7 +88,7 @@ describe("a post", () => {
     expect(calls.at(-1)).toMatchObject({ method: "DELETE", body: "" });
   });
 
-  test("is retried on 429 and 5xx, and fails with the last status after four attempts", async () => {
+  test("B38 is retried on 429 and 5xx, and fails with the last status after four attempts", async () => {
     statuses.set("a", [429, 503]);
     expect(await delivery.post(to("a"), "{}")).toEqual({ kind: "sent" });
     statuses.set("b", [500, 500, 500, 500]);
@@ -166,7 +166,7 @@ test("the counts of a report add up to its recipients", () => {
   });
 });
 
-test("encodeFrame() rejects a message that is not JSON or exceeds 128 KB", () => {
+test("B40 encodeFrame() rejects a message that is not JSON or exceeds 128 KB", () => {
   expect(encodeFrame({ a: new Date(0) })).toBe('{"a":"1970-01-01T00:00:00.000Z"}');
   expect(() => encodeFrame(undefined)).toThrow(DeliveryError);
   expect(() => encodeFrame({ big: 1n })).toThrow(/JSON cannot carry/);

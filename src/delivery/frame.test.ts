@@ -23,7 +23,7 @@ class Point {
 const circle: Record<string, unknown> = { a: 1 };
 circle.self = circle;
 
-describe("a value that JSON cannot represent", () => {
+describe("B41 a value that JSON cannot represent", () => {
   test.each<[string, unknown, RegExp]>([
     [
       "a Buffer",

@@ -197,7 +197,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     expect(await sent).toMatchObject({ kind: "retry" });
   });
 
-  test("reuses a connection", async () => {
+  test("B43 reuses a connection", async () => {
     const ports = new Set<number | undefined>();
     answer = (request, response) => {
       ports.add(request.socket.remotePort);
@@ -284,7 +284,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     vi.useRealTimers();
   });
 
-  test("uses credentials that are fetched once, and again before they expire", async () => {
+  test("B43 uses credentials that are fetched once, and again before they expire", async () => {
     const ids: string[] = [];
     answer = (request, response) => {
       ids.push(/Credential=([^/]+)/.exec(`${request.headers.authorization}`)?.[1] ?? "");
@@ -336,7 +336,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     });
   });
 
-  test("is signed for the region in the AWS endpoint, with credentials from the environment", async () => {
+  test("B44 is signed for the region in the AWS endpoint, with credentials from the environment", async () => {
     vi.stubEnv("AWS_ACCESS_KEY_ID", "AKENV");
     vi.stubEnv("AWS_SECRET_ACCESS_KEY", "s");
     vi.stubEnv("AWS_SESSION_TOKEN", "t");

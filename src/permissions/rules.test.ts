@@ -34,7 +34,7 @@ describe("a rule", () => {
     expect(evaluateRule(all, user("chat.use"))).toMatchObject({ missing: ["chat.moderate"] });
   });
 
-  test("with both lists requires both", () => {
+  test("B14 with both lists requires both", () => {
     const both = rule({ permissionsRequired: [chat.use], allPermissionsRequired: [chat.moderate] });
     expect(evaluateRule(both, user("chat.use")).allowed).toBe(false);
     expect(evaluateRule(both, user("chat.moderate")).allowed).toBe(false);

@@ -55,7 +55,7 @@ test.each<[what: string, body: BodyInit, message: RegExp]>([
   ["a boolean", "true", /a boolean, not a JSON object/],
 ])("rejects %s with 400", (_, body, message) => expectRejection(body, 400, message));
 
-describe("the depth of a body", () => {
+describe("B16 the depth of a body", () => {
   test.each([
     ["lists", "[", "]"],
     ["objects", '{"a":', "}"],

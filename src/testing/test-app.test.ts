@@ -60,7 +60,7 @@ describe("the test app", () => {
   });
   const view = "/ws/shop";
 
-  test("connects users with real authorization, calls handlers, and records messages", async () => {
+  test("B67 connects users with real authorization, calls handlers, and records messages", async () => {
     const ann = await harness.connectAs<Shop>("ann", {
       view,
       channel: "aisles/fruit",
@@ -80,7 +80,7 @@ describe("the test app", () => {
     expect(await anonymous.call.hello()).toEqual({ user: null });
   });
 
-  test("returns the reason of a denial, and fails if access was allowed", async () => {
+  test("B67 returns the reason of a denial, and fails if access was allowed", async () => {
     expect(await harness.expectForbidden("eve", { view })).toMatchObject({
       reason: "permission",
       missing: [shop.buy],

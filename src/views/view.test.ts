@@ -525,7 +525,7 @@ describe("the app does not start with a rule that would be lost:", () => {
     expect(() => mount(View)).toThrow(/static permissionsRequired = /);
   });
 
-  test("a value on the prototype that is no option, or a method named like a hook", () => {
+  test("B72 a value on the prototype that is no option, or a method named like a hook", () => {
     const View = viewWith({});
     Object.assign(View.prototype, { store: 5 });
     expect(() => mount(View)).toThrow('View has a public field "store", which is not a handler.');

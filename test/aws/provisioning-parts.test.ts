@@ -357,7 +357,7 @@ describe("import", () => {
 });
 
 describe("destroy", () => {
-  test("removes all that apply made, and nothing else", async () => {
+  test("B50 removes everything that apply created, and nothing else", async () => {
     await world.define({ name: "other", domain: { ...DOMAIN, name: "other.example.com" } }).apply();
     const provisioner = world.define({ domain: DOMAIN });
     await provisioner.apply();

@@ -195,7 +195,7 @@ describe("1f a secret's rotation", () => {
   });
 });
 
-test("a secret is in no error, plan, status or audit", async () => {
+test("T22 a secret is in no error, plan, status or audit", async () => {
   const provisioner = world.define();
   await provisioner.apply();
   const secret = secretOf(world.served().integrations[0] ?? {});

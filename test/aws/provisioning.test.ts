@@ -28,9 +28,11 @@ const EVERYTHING: Partial<GatewayOptions> = {
 };
 
 describe("apply", () => {
-  test("F44 makes an API whose every integration proves itself and says all that the app must know", async () => {
+  test("F44 B53 creates an API with the secret and the mapped headers on each integration", async () => {
     const provisioner = world.define({ routes: { moderate: MODERATION } });
     await provisioner.apply();
+    const created = world.aws.calls.find(({ operation }) => operation === "CreateApi");
+    for (const member of ["RouteKey", "Target"]) expect(created?.input).not.toHaveProperty(member);
     const { api, routes, integrations } = world.served();
     expect(api).toMatchObject({
       Name: "chat",
@@ -119,6 +121,14 @@ describe("apply", () => {
     expect(made.at(-1)).toMatchObject({ operation: "CreateDeployment", input: { StageName: "production" } });
   });
 
+  test("B23 returns the URL of the API if there is no custom domain", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    expect(await provisioner.status()).toMatchObject({
+      url: `wss://${world.apiId()}.execute-api.${REGION}.amazonaws.com/production`,
+    });
+  });
+
   test("keeps who did it and what in the audit, of a run that failed as well", async () => {
     await world.define().apply();
     world.aws.fault = (operation) => (operation === "CreateRoute" ? REFUSED : undefined);
@@ -156,7 +166,7 @@ describe("apply", () => {
 
 const REFUSED: Fault = { kind: "refused", status: 403, type: "AccessDeniedException" };
 
-describe("a run that fails", () => {
+describe("B46 a run that fails", () => {
   /** How many changes a whole run makes. */
   async function changesOf(options: Partial<GatewayOptions>): Promise<number> {
     const other = await ProvisioningWorld.open();
@@ -174,7 +184,7 @@ describe("a run that fails", () => {
     expect(world.servedSecrets()).toHaveLength(1);
   }
 
-  test("by AWS's refusal at any step: says so, and the next run goes on from there", async () => {
+  test("T15 because AWS rejects a step reports the error of AWS, and the next run continues", async () => {
     const changes = await changesOf(EVERYTHING);
     expect(changes).toBeGreaterThan(14);
     for (let at = 1; at <= changes; at++) {
@@ -349,7 +359,7 @@ describe("B50 what is edited reaches AWS", () => {
     expect((await stage()).AccessLogSettings).toBeUndefined();
   });
 
-  test("B49, B53 deployments are made when something needs one, five seconds apart, and known afterwards", async () => {
+  test("B49 creates a deployment only for a change, five seconds apart, and status contains the last one", async () => {
     for (const timeoutMs of [1000, 2000, 3000, 4000]) await world.define({ timeoutMs }).apply();
     const deployments = world.aws.calls.filter(
       ({ operation, status }) => operation === "CreateDeployment" && status === 201,

@@ -149,7 +149,7 @@ test("P6 the rules are asked before schema, authorize and handler", async () => 
   expect(ran).toEqual([]);
 });
 
-test("P7 a name that is not declared is refused after the view's rule, and no default runs in its place", async () => {
+test("B18 P7 an unknown handler is denied after the rule of the view, and no default handler runs", async () => {
   const { connect, decisions, sallyport, sql } = bound(await open("/ws/room"));
   await sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann");
@@ -201,7 +201,7 @@ test("P11 an anonymous connection is refused by any requirement there is", async
   }
 });
 
-test("P12 who a message is from is what the session says, whatever cookie or payload came with it", async () => {
+test("B10 P12 the user of a message is that of its connection, whatever cookie or body it contains", async () => {
   const { connect, event, sallyport, secret, sql } = bound(await open("/ws/chat"));
   await sallyport.access.grant("ann", chat.can_use_chat);
   await sallyport.access.users.setSuperuser("rita", true);

@@ -94,7 +94,7 @@ describe("loss of access", () => {
     await expectLeft(rita, "rooms/moderators");
   });
 
-  test("removes connections, tokens, grants and memberships when a user is deleted", async () => {
+  test("B60 removes connections, tokens, grants and memberships when a user is deleted", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.users.addToGroup("ann", "Chatters");
     const ann = await world.connect("ann", { channel: "rooms/general" });

@@ -33,7 +33,7 @@ async function count(table: string): Promise<number> {
 }
 
 describe("cleanup", () => {
-  test("removes old connections, tokens and counters, and keeps the others and the audit log", async () => {
+  test("B63 B65 removes old connections, tokens and counters, and keeps the others and the audit log", async () => {
     const ann = await world.connect("ann", { channel: "rooms/a" });
     await insertConnections("old", 2500, 25 * HOUR_MS);
     await insertConnections("young", 3, 23 * HOUR_MS);
@@ -76,7 +76,7 @@ describe("cleanup", () => {
     });
   });
 
-  test("keeps connections for the configured number of hours, and rejects options that are too short", async () => {
+  test("B63 B65 keeps connections for the configured number of hours, and rejects options that are too short", async () => {
     await insertConnections("a", 1, 3.5 * HOUR_MS);
     expect(await world.sallyport.cleanup({ keepConnectionHours: 4 })).toMatchObject({ connections: 0 });
     expect(await world.sallyport.cleanup({ keepConnectionHours: 3 })).toMatchObject({ connections: 1 });
@@ -147,7 +147,7 @@ describe("sallyport cleanup", () => {
     return { child, lines, ended: once(child, "close") };
   };
 
-  test("prints the number of removed connections, and zeros if there is nothing to remove", async () => {
+  test("B63 prints the number of removed connections, and zeros if there is nothing to remove", async () => {
     await insertConnections("old", 2, 25 * HOUR_MS);
     const { lines, ended } = command();
     expect(await ended).toEqual([0, null]);

@@ -269,7 +269,7 @@ describe("every command", () => {
       : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`.trim()));
   const commands = leaves(commandLine(silent));
 
-  test("is documented in docs/cli.md with its arguments, description and options", () => {
+  test("B58 is documented in docs/cli.md with its arguments, description and options", () => {
     const page = readFileSync(join(root, "docs/cli.md"), "utf8");
     const rows = [...page.matchAll(/^\| `([^`]+)`\s*\| (.+?)\s*\| (.*?)\s*\|$/gm)].map(
       ([, usage, meaning, options]) => [usage, meaning, options],

@@ -212,7 +212,7 @@ test("a permission change for other users during a send does not deny any recipi
   }
 });
 
-test("close() closes all connections of an audience that is larger than one page", async () => {
+test("B45 close() closes all connections of an audience that is larger than one page", async () => {
   await rows(1101, "ann");
   const report = await world.sallyport.to({ user: "ann" }).close();
   expect(report).toMatchObject({ recipients: 1101, sent: 1101, failed: 0 });

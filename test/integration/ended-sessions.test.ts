@@ -203,7 +203,7 @@ describe("a session id that is the id of its user", () => {
 describe("the session id of the app", () => {
   const SECRET = "s3cret-of-the-app";
 
-  test("is stored as a hash in every table", async () => {
+  test("B8 is stored as a hash in every table", async () => {
     await open();
     const user = `ann:${SECRET}`;
     const ann = await world.connect(user);

@@ -43,7 +43,7 @@ describe("a client that makes a handler fail repeatedly", () => {
       "with another text each time",
       (n: number) => [...String(n)].map((digit) => "abcdefghij"[+digit]).join(""),
     ],
-  ])("%s causes fewer than 100 calls of onError, which count all 400 errors", async (_name, text) => {
+  ])("B61 %s causes fewer than 100 calls of onError, which count all 400 errors", async (_name, text) => {
     const calls: Call[] = [];
     world = await World.open({
       permissions: [chat],

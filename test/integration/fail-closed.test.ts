@@ -160,7 +160,7 @@ test("rejects a gateway registration with an undefined secret, both kinds of sec
 });
 
 describe("a page", () => {
-  test("of a subdomain is accepted by a wildcard in origins, and one of a similar domain is not", async () => {
+  test("B30 of a subdomain is accepted by a wildcard in origins, and one of a similar domain is not", async () => {
     const { sallyport, connect, requestToken } = bound(await open({ origins: ["https://*.example.com"] }));
     await sallyport.access.grant("ann", shop.enter);
     await connect("ann", { origin: "https://chat.example.com" });

@@ -54,7 +54,7 @@ describe("Retry-After", () => {
     expect(seconds).toBeLessThanOrEqual(40);
   });
 
-  test("is the time until the window of connectsPerUser ends", async () => {
+  test("B27 is the time until the window of connectsPerUser ends", async () => {
     await open({ limits: { connectsPerUser: 1 } });
     expect((await connectEvent(await world.token("ann"), "ann", "AAAAAAAAAAAAAAA=")).status).toBe(200);
     await age(20_000);
@@ -94,7 +94,7 @@ describe("bad tokens", () => {
     expect(await statusOf(world.connect("ann"))).toBe(101);
   });
 
-  test("do not count towards connectsPerIp", async () => {
+  test("B29 do not count towards connectsPerIp", async () => {
     await open({ limits: { connectsPerIp: 2, failedConnectsPerIp: 10 } });
     for (let attempt = 0; attempt < 4; attempt++) expect(await guess()).toBe(403);
     expect(await statusOf(world.connect("ann"))).toBe(101);
@@ -219,7 +219,7 @@ describe("a view with its own limits", () => {
     return statuses;
   };
 
-  test("counts only its own connects, against its own values", async () => {
+  test("B29 counts only its own connects, against its own values", async () => {
     await open({ views: both, limits });
     expect(await connects("/ws/limited", 3)).toEqual([200, 200, 429]);
     expect(world.decisions.at(-1)?.message).toMatch(

@@ -42,7 +42,7 @@ describe("a connect", () => {
     });
   });
 
-  test("without a required permission is denied, and the decision lists the missing permissions", async () => {
+  test("B15 without a required permission is denied, and the decision lists the missing permissions", async () => {
     await expect(world.connect("eve")).rejects.toEqual(refused(403));
     expect(world.decisions.at(-1)).toMatchObject({
       event: "connect",
@@ -95,7 +95,7 @@ describe("a connect", () => {
     expect(await (await world.connect("ann")).result("ping")).toEqual({ pong: true });
   });
 
-  test("P5 is allowed only if both lists of permissions are satisfied", async () => {
+  test("B14 P5 is allowed only if both lists of permissions are satisfied", async () => {
     await world.close();
     world = await open("/ws/broadcast");
     const { access } = world.sallyport;
@@ -107,7 +107,7 @@ describe("a connect", () => {
     expect(await (await world.connect("bob")).result("ping")).toEqual({ pong: true });
   });
 
-  test("P14 of a superuser passes every permission rule; P13 of an inactive superuser is denied", async () => {
+  test("B9 P13 P14 of a superuser passes every permission rule, and of an inactive superuser none", async () => {
     await world.sallyport.access.users.setSuperuser("rita", true);
     const rita = await world.connect("rita", { channel: "rooms/moderators" });
     expect(await rita.result("delete_message", { message_id: 5 })).toEqual({ ok: true });
@@ -118,7 +118,7 @@ describe("a connect", () => {
     expect((await world.requestToken("rita")).status).toBe(403);
   });
 
-  test("without a user is allowed by allowAnonymous, except for handlers that require a user", async () => {
+  test("B32 without a user is allowed by allowAnonymous, except for handlers that require a user", async () => {
     await world.close();
     world = await open("/ws/lobby");
     const guest = await world.connect(null);
@@ -156,7 +156,7 @@ describe("channels", () => {
     });
   });
 
-  test("P28 are denied by join and change, and the connection keeps its channel", async () => {
+  test("B20 P28 are denied by join and change, and the connection keeps its channel", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     expect(await ann.call("join_room", { channel: "notifications_user_mo" })).toMatchObject(DENIED);
     expect(await ann.call("change_channel", { channel: "rooms/moderators" })).toMatchObject(DENIED);
@@ -193,7 +193,7 @@ describe("channels", () => {
     expect(await ann.message("chat_message")).toMatchObject({ message: "hear me" });
   });
 
-  test("with an unknown name are denied, and with an invalid name rejected", async () => {
+  test("B20 B22 with an unknown name are denied, and with an invalid name rejected", async () => {
     await expect(world.connect("ann", { channel: "nowhere" })).rejects.toEqual(refused(403));
     await expect(world.connect("ann", { channel: "rooms/a b" })).rejects.toEqual(refused(400));
     await expect(world.connect("ann", { channel: "rooms/general\n" })).rejects.toEqual(refused(400));
@@ -202,8 +202,14 @@ describe("channels", () => {
     for (const channel of ["rooms/../moderators", "rooms//x", "/rooms/x", "rooms/x/", "", "rooms/💥"]) {
       expect(await ann.call("change_channel", { channel })).toMatchObject({ ok: false, status: 400 });
     }
-    expect(await ann.call("change_channel", { channel: 7 })).toMatchObject({ ok: false, status: 400 });
+    const tooLong = `rooms/${"x".repeat(123)}`;
+    expect(tooLong).toHaveLength(129);
+    await expect(world.connect("ann", { channel: tooLong })).rejects.toEqual(refused(400));
+    for (const channel of [7, null, true, {}, ["rooms/general"], "rooms/a b", "rooms/general\n", tooLong]) {
+      expect(await ann.call("change_channel", { channel })).toMatchObject({ ok: false, status: 400 });
+    }
     expect(await ann.call("change_channel")).toMatchObject({ ok: false, status: 400 });
+    expect(await ann.result("whoami")).toMatchObject({ channels: [] });
   });
 
   test("deliver a message only to their members", async () => {
@@ -222,7 +228,7 @@ describe("channels", () => {
 describe("handlers", () => {
   beforeEach(() => world.sallyport.access.grant("ann", chat.can_use_chat));
 
-  test("P23–P26 are callable only if handler() created them and allowedHandlers lists them", async () => {
+  test("B17 P23–P26 are callable only if handler() created them and allowedHandlers lists them", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const names = [
       "undeclared",
@@ -249,7 +255,7 @@ describe("handlers", () => {
     expect(ran).toEqual([]);
   });
 
-  test("P33 P34 return the same error for a missing permission, object, channel or handler", async () => {
+  test("B62 P33 P34 return the same error for a missing permission, object, channel or handler", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const answers = [
       await ann.call("delete_message", { message_id: 5 }),
@@ -361,7 +367,7 @@ describe("a change of access during a connection", () => {
     expect(ann.isClosed).toBe(false);
   });
 
-  test("P9 sends one notice and closes the connection when the view permission is revoked", async () => {
+  test("B15 B45 P9 sends one notice and closes the connection when the view permission is revoked", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     await access.grant("mo", chat.can_use_chat);
@@ -389,7 +395,7 @@ describe("a change of access during a connection", () => {
     expect((await bob.closed).code).toBe(1000);
   });
 
-  test("P13 closes the connections of a deactivated user and of a former superuser", async () => {
+  test("B9 P13 closes the connections of a deactivated user and of a former superuser", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     await access.users.setSuperuser("rita", true);
@@ -415,7 +421,7 @@ describe("a change of access during a connection", () => {
     await mo.result("join_room", { channel: "rooms/moderators" });
   });
 
-  test("that was made directly in the database stops deliveries and messages", async () => {
+  test("B15 that was made directly in the database stops deliveries and messages", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     await access.grant("mo", chat.can_use_chat);
@@ -457,7 +463,7 @@ describe("a change of access during a connection", () => {
     expect(await mo.result("send_message", { message: "where to?" })).toEqual({ ok: true });
   });
 
-  test("P9 closes connections and invalidates tokens of an ended session only", async () => {
+  test("B9 B45 P9 closes connections and invalidates tokens of an ended session only", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const desk = await world.connect("ann:desk");
     const phone = await world.connect("ann:phone");
@@ -469,7 +475,7 @@ describe("a change of access during a connection", () => {
   });
 });
 
-test("a user without permission receives no message of a channel", async () => {
+test("B15 a user without permission receives no message of a channel", async () => {
   const { access, to } = { access: world.sallyport.access, to: world.sallyport.to.bind(world.sallyport) };
   await access.grant("ann", chat.can_use_chat);
   await access.grant("mo", chat.can_moderate_chat);

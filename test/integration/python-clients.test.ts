@@ -90,7 +90,7 @@ test("F85 a client changes its channel by reconnecting with a new token", async 
   second.socket.close();
 });
 
-test("F86 a client changes its channel on the open connection and fetches the history", async () => {
+test("B69 F86 a client changes its channel on the open connection and then fetches its history", async () => {
   const { socket, seen } = await basicSocket("");
   socket.send(JSON.stringify({ handler: "fetch_history" }));
   await expect.poll(() => seen).toContainEqual({ type: "history", channel: "room_lobby", messages: [] });

@@ -84,7 +84,7 @@ describe("a decision reference", () => {
     expect(await world.sallyport.access.explain("0123456789ab")).toBeUndefined();
   });
 
-  test("returns denied tokens, joins, sends and hooks, and denied connects are listed", async () => {
+  test("B59 returns denied tokens, joins, sends and hooks, and denied connects are listed", async () => {
     const token = (await (await world.requestToken("eve", { view: "/ws/chat" })).json()) as {
       reference: string;
     };

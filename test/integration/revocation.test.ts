@@ -59,7 +59,7 @@ test("claims a revocation of a dead process again when its lease expires", async
   expect((await ann.closed).code).toBe(1000);
 });
 
-test("denies messages and deliveries of a revoked connection when its gateway is unreachable", async () => {
+test("B5 denies messages and deliveries of a revoked connection when its gateway is unreachable", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sql("update sallyport_gateways set endpoint = 'http://127.0.0.1:9/dev'");
   const other = another();

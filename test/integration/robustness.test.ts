@@ -63,7 +63,7 @@ beforeEach(async () => {
 afterEach(() => world.close());
 
 describe("a handler result", () => {
-  test("that cannot be sent is answered with 500 or 413, and onError receives the reason", async () => {
+  test("B71 that cannot be sent is answered with 500 or 413, and onError receives the reason", async () => {
     const ann = await world.connect("ann");
     for (const name of ["bigint", "circle", "huge", "throws_text", "rejects"]) {
       expect(await ann.call(name), name).toMatchObject({ ok: false, status: name === "huge" ? 413 : 500 });
@@ -110,7 +110,7 @@ test("a connection can join at most 100 channels", async () => {
 });
 
 describe("app code", () => {
-  test("in connect() can reject or throw, which spends the token and opens no connection", async () => {
+  test("B66 in connect() can reject or throw, which spends the token and opens no connection", async () => {
     await world.close();
     world = await open({ gatewayView: "/ws/guarded" });
     await expect(world.connect("bug")).rejects.toMatchObject({ status: 500 });
@@ -233,7 +233,7 @@ describe("registering a gateway", () => {
   });
 });
 
-test("a token without a session is accepted only by the gateway it was requested for", async () => {
+test("B12 a token without a session is accepted only by the gateway it was requested for", async () => {
   await world.close();
   world = await open({ token: { binding: "token" } });
   const secret = gatewaySecret();

@@ -72,7 +72,7 @@ describe("B1 an event", () => {
     expect(ann.received.some((frame) => frame.type === "chat_message")).toBe(false);
   });
 
-  test("with the secret of another gateway cannot affect connections of this gateway", async () => {
+  test("B5 with the secret of another gateway cannot affect connections of this gateway", async () => {
     await world.connect("ann", { channel: "rooms/general" });
     const connectionId = await connectionOf("ann");
     const secret = gatewaySecret();
@@ -101,6 +101,13 @@ describe("B1 an event", () => {
     for (const wrong of mismatches) {
       expect((await world.event("/ws/chat/default", { ...headers, ...wrong }, "{}")).status).toBe(403);
       expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
+    }
+    // The User-Agent header has no effect.
+    const { apiId } = world.gateway;
+    for (const agent of [`AmazonAPIGateway_${apiId}`, "AmazonAPIGateway_zzzzzzzzzz", "curl/8.5.0"]) {
+      const correct = { ...headers, "x-amzn-apigateway-api-id": apiId, "x-sallyport-stage": "dev" };
+      const response = await world.event("/ws/chat/disconnect", { ...correct, "user-agent": agent });
+      expect(response.status, agent).toBe(200);
     }
   });
 
@@ -186,7 +193,7 @@ describe("a client on $connect", () => {
     expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", sourceIp: "127.0.0.1" });
   });
 
-  test("behind a trusted proxy has the address that this proxy received", async () => {
+  test("B25 behind a trusted proxy has the address that this proxy received", async () => {
     await world.close();
     world = await open({ trustProxy: 1, limits: { failedConnectsPerIp: 1 } });
     const from = (forwarded: string) =>
@@ -199,7 +206,7 @@ describe("a client on $connect", () => {
 });
 
 describe("B30 origins", () => {
-  test("that only look similar, have another scheme or port, or are missing are denied", async () => {
+  test("B11 that only look similar, have another scheme or port, or are missing are denied", async () => {
     const lookalikes = [
       "https://www.example.com.evil.test",
       "https://evilwww.example.com",
@@ -255,7 +262,7 @@ describe("tokens", () => {
     expect(world.decisions.at(-1)).toMatchObject({ reason: "token-replayed" });
   });
 
-  test("are not spent by a connect that fails before the token check", async () => {
+  test("B22 are not spent by a connect that fails before the token check", async () => {
     const token = await world.token("ann");
     expect(await statusOf(world.connect("ann", { token, origin: "https://evil.test" }))).toBe(403);
     expect(await statusOf(world.connect("ann", { token, channel: "bad name" }))).toBe(400);
@@ -309,7 +316,7 @@ describe("tokens", () => {
     expect(statuses.filter((status) => status === 403)).toHaveLength(99);
   });
 
-  test("without a session are bound to the origin of the request", async () => {
+  test("B12 without a session are bound to the origin of the request", async () => {
     await world.close();
     world = await open({ token: { binding: "token" }, origins: [ORIGIN, "https://app.example.com"] });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -323,6 +330,14 @@ describe("tokens", () => {
 });
 
 describe("limits", () => {
+  test("B28 allow exactly 20 of 40 concurrent token requests at a limit of 20", async () => {
+    await world.close();
+    world = await open({ limits: { tokensPerUser: 20 } });
+    const responses = await Promise.all(Array.from({ length: 40 }, () => world.requestToken("ann")));
+    expect(responses.filter(({ status }) => status === 200)).toHaveLength(20);
+    expect(responses.filter(({ status }) => status === 429)).toHaveLength(20);
+  });
+
   test("B28 allow exactly 20 of 40 concurrent connects at a limit of 20", async () => {
     await world.close();
     world = await open({ limits: { tokensPerUser: false, connectsPerUser: 20 } });
@@ -376,7 +391,7 @@ describe("limits", () => {
     [{ connectsPerUser: false, connectsPerIp: 1 }, [101, 429], "Address 127.0.0.1 has reached connectsPerIp"],
     [{ connectsPerUser: false, connectsPerIp: false }, [101, 101], ""],
     [{ connectsPerUser: false, connectsPerIp: false, failedConnectsPerIp: false }, [101, 101], ""],
-  ])("of %j answer two connects with %j", async ([limits, statuses, reached]) => {
+  ])("B35 of %j answer two connects with %j", async ([limits, statuses, reached]) => {
     await world.close();
     world = await open({ limits });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -408,7 +423,7 @@ describe("limits", () => {
 });
 
 describe("invalid input", () => {
-  test("in a message is rejected with 4xx and one decision, and changes nothing", async () => {
+  test("B16 in a message is rejected with 4xx and one decision, and changes nothing", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const connectionId = await connectionOf("ann");
     const before = await world.sql("select * from sallyport_memberships");

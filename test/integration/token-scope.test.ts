@@ -45,7 +45,7 @@ test("a token that was requested with a view is accepted there for any permitted
   expect(world.decisions.at(-1)).toMatchObject({ reason: "permission" });
 });
 
-test("a token that was requested with a view is denied and spent at another view", async () => {
+test("B12 a token that was requested with a view is denied and spent at another view", async () => {
   const token = await world.token("ann", { view: LOUNGE });
   await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 403 });
   expect(world.decisions.at(-1)).toMatchObject({
@@ -59,7 +59,7 @@ test("a token that was requested with a view is denied and spent at another view
   expect(await world.sql("select 1 from sallyport_tokens where spent_at is null")).toEqual([]);
 });
 
-test("a token that was requested with a channel is accepted for this channel only", async () => {
+test("B12 a token that was requested with a channel is accepted for this channel only", async () => {
   expect(await statusWith({ channel: "rooms/general" }, "rooms/general")).toBe(101);
   for (const used of [undefined, "rooms/other", "announcements"]) {
     expect(await statusWith({ channel: "rooms/general" }, used), used).toBe(403);

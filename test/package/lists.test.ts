@@ -64,7 +64,7 @@ describe("lists that state the same facts agree", () => {
     }
   });
 
-  test("limits and docs/lifecycle.md", () => {
+  test("B36 limits and docs/lifecycle.md", () => {
     const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
     const told = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, name, value]) => [
       name,
@@ -73,7 +73,7 @@ describe("lists that state the same facts agree", () => {
     expect(Object.fromEntries(told)).toEqual(parseOptions("limits", limitsSchema, {}));
   });
 
-  test("options and docs/options.md", () => {
+  test("B36 B58 options and docs/options.md", () => {
     const page = readFileSync(join(root, "docs/options.md"), "utf8");
     const documented = (heading: string) => {
       const [, part = ""] = page.split(`\n${heading}\n`);

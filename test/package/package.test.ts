@@ -87,7 +87,7 @@ describe("the package", () => {
   });
 });
 
-test("every page of the docs that another one names is there", () => {
+test("B70 every page of the docs that another one names exists", () => {
   const docs = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" });
   const pages = ["README.md", ...docs.filter((file) => file.endsWith(".md")).map((file) => `docs/${file}`)];
   for (const page of pages) {

@@ -203,6 +203,6 @@ test("denies the answer of a handler that another instance runs while the permis
   await unanswered;
   await expect
     .poll(() => world.decisions.map(({ handler: name, reason }) => [name, reason]))
-    .toContainEqual(["slow", "session"]);
+    .toContainEqual(["slow", "connection"]);
   expect(JSON.stringify(ann.received)).not.toContain("the answer");
 });

@@ -63,7 +63,7 @@ describe("messages", () => {
     expect(new Set(Object.values(await counts()))).toEqual(new Set([6]));
   });
 
-  test("set the last activity by the database clock, and never to an earlier time", async () => {
+  test("B64 set the last activity by the database clock, and never to an earlier time", async () => {
     const before = await at.time();
     const ahead = Date.now() + 3_600_000;
     await add(["early"]);

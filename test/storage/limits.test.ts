@@ -44,7 +44,7 @@ async function counted(): Promise<Record<string, number>> {
 }
 
 describe("a limit", () => {
-  test("allows exactly its number of concurrent calls", async () => {
+  test("B28 allows exactly its number of concurrent calls", async () => {
     for (const limit of [1, 7, 39]) {
       const outcome = await at.race(40, limits, (each) => each.take(`of ${limit}`, limit));
       expect(outcome.passed).toHaveLength(limit);

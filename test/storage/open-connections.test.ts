@@ -175,7 +175,7 @@ describe("a new connection", () => {
     }
   });
 
-  test("is absent, also from its channel, if the check of its permissions throws", async () => {
+  test("B66 is absent, also from its channel, if the check of its permissions throws", async () => {
     const refuse = () => {
       throw new Error("refused");
     };

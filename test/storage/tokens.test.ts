@@ -89,7 +89,7 @@ describe("a token", () => {
     expect(await tokens[1].spend(await issue(ANN))).toMatchObject(ANN);
   });
 
-  test("is stored as its hash only, and accepted only in its exact form", async () => {
+  test("B8 is stored as its hash only, and accepted only in its exact form", async () => {
     const token = await issue(ANN);
     expect(await hashes()).toEqual([hashToken(token)]);
     const others = [token.toUpperCase(), `${token} `, hashToken(token), "", "%", "a".repeat(64)];
@@ -294,7 +294,7 @@ describe("tokens that expired long ago", () => {
     return made.map(hashToken);
   }
 
-  test("are removed with each new token, a few at a time, and recent ones stay", async () => {
+  test("B65 are removed with each new token, a few at a time, and recent ones stay", async () => {
     const recent = await issued(3, 9 * 60_000);
     await issued(15, LONG_MS);
     await issue(ANN);

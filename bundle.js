@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
-import { defineConfig } from "rolldown";
+import { build } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
 
-/** Bundles what TypeScript wrote to build/ into one file per entry point, with shared chunks. */
+// Bundles what TypeScript wrote to build/ into one file per entry point, with shared chunks.
 const { dependencies, exports, peerDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
 
 /** Entry points by their path in dist/, without the extension. */
@@ -25,9 +25,9 @@ const output = {
 };
 const node = names.filter((name) => name !== CLIENT);
 
-const common = { external, logLevel: "warn", checks: { pluginTimings: false } };
+const common = { external, checks: { pluginTimings: false } };
 
-export default defineConfig([
+await build([
   {
     input: inputs(".js", ...node, "cli/main"),
     platform: "node",
