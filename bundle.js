@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { build } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
 
@@ -27,12 +28,12 @@ const node = names.filter((name) => name !== CLIENT);
 
 const common = { external, checks: { pluginTimings: false } };
 
-await build([
+const bundles = [
   {
     input: inputs(".js", ...node, "cli/main"),
     platform: "node",
     ...common,
-    output: { ...output, cleanDir: true },
+    output,
   },
   // A page loads the client without a bundler, so it is one file.
   { input: inputs(".js", CLIENT), platform: "browser", ...common, output },
@@ -43,4 +44,15 @@ await build([
     plugins: [dts({ dtsInput: true })],
     output: { ...output, entryFileNames: "[name].ts", chunkFileNames: "chunks/[name]-[hash].d.ts" },
   },
-]);
+];
+
+const written = new Set();
+for (const bundle of bundles) {
+  const { output: files } = await build(bundle);
+  for (const { fileName } of files) written.add(join("dist", fileName));
+}
+// Last, so that a process that runs during a build finds its files.
+for (const name of readdirSync("dist", { recursive: true })) {
+  const file = join("dist", name);
+  if (statSync(file).isFile() && !written.has(file)) rmSync(file);
+}
