@@ -39,9 +39,11 @@ describe("the open connections of a user", () => {
     await add("open", 0);
     await add("closed", 0, { closed_at: 1 });
     await add("anonymous", 0, { user_id: null });
-    expect(ALIKE).not.toContain("ann");
-    for (const user of ALIKE) expect([user, await count(EVERYWHERE, user)]).toEqual([user, 1]);
-    expect(await count()).toBe(1);
+    // One of the ids is ann, who has two open connections.
+    expect(ALIKE).toContain("ann");
+    for (const user of ALIKE) {
+      expect([user, await count(EVERYWHERE, user)]).toEqual([user, user === "ann" ? 2 : 1]);
+    }
   });
 
   test("are counted at one view, or at all views but some", async () => {
