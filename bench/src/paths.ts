@@ -1,0 +1,130 @@
+/** Counts the files, functions and calls through which each of five paths passes. */
+import { Session } from "node:inspector/promises";
+import { fileURLToPath } from "node:url";
+import {
+  createSallyport,
+  defineChannel,
+  definePermissions,
+  handler,
+  WebSocketView,
+} from "../../build/index.js";
+import { sqlite } from "../../build/storage/sqlite.js";
+
+const BUILD = fileURLToPath(new URL("../../build/", import.meta.url));
+const SECRET = "s".repeat(64);
+const ORIGIN = "https://www.example.com";
+const chat = definePermissions("chat", { use: "Can use chat" });
+
+class ChatView extends WebSocketView {
+  static override permissionsRequired = [chat.use];
+  static override defaultChannel = "rooms/general";
+  echo = handler(() => ({ text: "hello" }));
+  say = handler(async ({ to }) => {
+    await to({ channel: "rooms/general" }).send({ type: "message", text: "hello" });
+  });
+}
+
+const ok = async () => ({ kind: "ok" }) as const;
+const sallyport = createSallyport({
+  storage: sqlite(":memory:"),
+  permissions: [chat],
+  channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
+  views: { "/ws/chat": ChatView },
+  origins: [ORIGIN],
+  authenticate: ({ headers }) => ({ userId: headers.get("x-user") ?? "ann" }),
+  decisionLog: { sampleAllowed: 0 },
+  apiGateway: { client: { post: ok, delete: ok, close: async () => undefined } },
+});
+await sallyport.migrate();
+const endpoint = "https://example.execute-api.eu-west-1.amazonaws.com/prod";
+await sallyport.registerGateway({ name: "main", endpoint, secret: SECRET });
+
+let connections = 0;
+
+async function request(path: string, headers: Record<string, string>, body = ""): Promise<Response> {
+  const response = await sallyport.fetch(new Request(`http://app${path}`, { method: "POST", headers, body }));
+  if (response?.status !== 200) throw new Error(`${path}: ${response?.status} ${await response?.text()}`);
+  return response;
+}
+
+const event = (route: string, connectionId: string, user: string, body?: string) =>
+  request(
+    `/ws/chat/${route}`,
+    {
+      connectionId,
+      origin: ORIGIN,
+      "x-user": user,
+      "x-sallyport-secret": SECRET,
+      "x-sallyport-stage": "prod",
+      "x-sallyport-source-ip": "192.0.2.1",
+    },
+    body,
+  );
+
+const token = async (user: string) => {
+  const response = await request("/api/ws-token", { origin: ORIGIN, "x-user": user });
+  return ((await response.json()) as { token: string }).token;
+};
+
+async function connect(user: string): Promise<string> {
+  const connectionId = `connection-${++connections}`;
+  await event(`connect?ws_token=${await token(user)}`, connectionId, user);
+  return connectionId;
+}
+
+/** The work before a path, and the path. */
+const PATHS: Readonly<Record<string, () => Promise<() => Promise<unknown>>>> = {
+  message: async () => {
+    const id = await connect("ann");
+    return () => event("default", id, "ann", '{"handler":"echo","id":1}');
+  },
+  connect: async () => {
+    const path = `connect?ws_token=${await token("ann")}`;
+    return () => event(path, `connection-${++connections}`, "ann");
+  },
+  "message with send": async () => {
+    const id = await connect("ann");
+    return async () => {
+      await event("default", id, "ann", '{"handler":"say","id":1}');
+      await sallyport.flush();
+    };
+  },
+  revoke: async () => {
+    await sallyport.access.grant("bob", chat.use);
+    await connect("bob");
+    return () => sallyport.access.revoke("bob", chat.use);
+  },
+  token: async () => () => token("ann"),
+};
+
+await sallyport.access.grant("ann", chat.use);
+const session = new Session();
+session.connect();
+await session.post("Profiler.enable");
+await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
+console.log("path | files | functions | calls");
+for (const [name, prepare] of Object.entries(PATHS)) {
+  // Statements are prepared and caches are filled by the first ones.
+  for (let round = 0; round < 3; round++) await (await prepare())();
+  const run = await prepare();
+  await sallyport.flush();
+  await session.post("Profiler.takePreciseCoverage");
+  await run();
+  const { result } = await session.post("Profiler.takePreciseCoverage");
+  const files = new Set<string>();
+  let [functions, calls] = [0, 0];
+  for (const { url, functions: covered } of result) {
+    if (!url.startsWith("file:") || !fileURLToPath(url).startsWith(BUILD)) continue;
+    for (const { functionName, ranges } of covered) {
+      const count = ranges[0]?.count ?? 0;
+      if (functionName === "" || count === 0) continue;
+      files.add(url);
+      functions++;
+      calls += count;
+    }
+  }
+  console.log([name, files.size, functions, calls].join(" | "));
+  if (process.argv.includes("--files"))
+    console.log([...files].map((url) => `  ${fileURLToPath(url).slice(BUILD.length)}`).join("\n"));
+}
+await sallyport.close();
