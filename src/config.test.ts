@@ -62,6 +62,7 @@ const ALL = {
   decisionLog: { sampleAllowed: 0.5, keepDays: 2, maxRows: 5 },
   endedSessions: { keepDays: 2, maxRows: 5 },
   onDecision: () => undefined,
+  logFormat: "json",
   telemetry: { event: () => undefined, send: () => undefined, decided: () => undefined },
   healthPath: "/healthz",
   onError: () => undefined,
@@ -381,7 +382,7 @@ test("rejects every misspelled name and every value of a wrong kind, and names t
       expect(error, `${path.join(".")} → ${changed}`).toBeInstanceOf(ConfigurationError);
       const { message } = error as Error;
       expect(message).toContain(changed);
-      expect(message).toMatch(/Did you mean|The options are|must be|A path begins|Write |Set /);
+      expect(message).toMatch(/Did you mean|The options are|must be|Use |Write |Set /);
     }),
     { numRuns: 1000 },
   );

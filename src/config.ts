@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { Decision } from "./audit/decision.ts";
 import { type DecisionLogOptions, decisionLogSchema } from "./audit/decision-log.ts";
 import type { Telemetry } from "./audit/events.ts";
+import { defaultFormat, type LogFormat } from "./audit/log-lines.ts";
 import { type EndedSessionsOptions, endedSessionsSchema } from "./auth/ended-sessions.ts";
 import { type Limits, limitsSchema } from "./auth/limit-options.ts";
 import { type OriginCheck, originSchema } from "./auth/origins.ts";
@@ -119,9 +120,14 @@ export interface SallyportOptions {
   /**
    * Called with each denial, each revocation of an open connection, and each allowed event that is
    * stored. Frequent denials of the same kind are counted. Their number is passed once per second,
-   * as `repeats` of the last denial.
+   * as `repeats` of the last denial. Default: prints denials to stderr.
    */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
+  /**
+   * How denials and errors are printed without `onDecision` and `onError`: `"text"`, or `"json"` for
+   * one object per line. Default: `"json"` if `NODE_ENV` is `production`, otherwise `"text"`.
+   */
+  readonly logFormat?: LogFormat | undefined;
   /** Traces and metrics: `openTelemetry()` of `sallyport/telemetry`. Default: none. */
   readonly telemetry?: Telemetry | undefined;
   /**
@@ -230,6 +236,7 @@ const SALLYPORT_OPTIONS = optionsOf<SallyportOptions>()(
     decisionLog: v.optional(decisionLogSchema, {}),
     endedSessions: v.optional(endedSessionsSchema, {}),
     onDecision: v.optional(functionOption<(decision: Decision) => void>()),
+    logFormat: v.optional(choiceOption("text", "json"), defaultFormat),
     telemetry: v.optional(
       objectWith<Telemetry>(
         ["event", "send", "decided"],

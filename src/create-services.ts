@@ -1,11 +1,11 @@
 import type { Decision } from "./audit/decision.ts";
 import { DecisionLog } from "./audit/decision-log.ts";
+import { printDenial, printLoggedError } from "./audit/log-lines.ts";
 import { ConnectLimits } from "./auth/connect-limits.ts";
 import { EndedSessions } from "./auth/ended-sessions.ts";
 import { GatewayAuthenticator } from "./auth/gateway-auth.ts";
 import type { Gateways } from "./auth/gateways.ts";
 import { LimitSettings } from "./auth/limit-settings.ts";
-import { LoopbackDenials } from "./auth/loopback-denials.ts";
 import { MessageLimits } from "./auth/message-limits.ts";
 import { MessagesInFlight } from "./auth/messages-in-flight.ts";
 import { Origins } from "./auth/origins.ts";
@@ -35,11 +35,15 @@ export function ruleOwners({ views, channels }: Definitions): string {
 /** Creates what decisions and errors are reported to. */
 export function createReports({ storage, telemetry, ...config }: SallyportConfig): Reports {
   const { store } = storage;
-  const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printError), (error) =>
+  const { logFormat } = config;
+  const printErrors = (error: unknown, where: string, repeats: number) =>
+    printLoggedError(error, where, repeats, logFormat);
+  const printDenials = (decision: Decision) => printDenial(decision, logFormat);
+  const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printErrors), (error) =>
     store.failure(error),
   );
   const onError = (error: unknown, where: string) => errors.report(error, where);
-  const onDecision = catchListenerErrors(config.onDecision ?? developmentLog(), (error) =>
+  const onDecision = catchListenerErrors(config.onDecision ?? printDenials, (error) =>
     onError(error, "onDecision"),
   );
   const decisionLog = new DecisionLog(store.decisions, config.decisionLog, { onDecision, onError });
@@ -81,16 +85,6 @@ export function createAuth(
     tokenBinding: config.token.binding,
     trustProxy: config.trustProxy,
   };
-}
-
-/**
- * Returns the listener for decisions of an app without `onDecision`. It prints denials in
- * development.
- */
-function developmentLog(): (decision: Decision) => void {
-  if (process.env.NODE_ENV === "production") return () => undefined;
-  const denials = new LoopbackDenials();
-  return (decision) => denials.print(decision);
 }
 
 /** Wraps a listener of the app, so that an error or rejection of it cannot change a decision. */

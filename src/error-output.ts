@@ -25,6 +25,13 @@ export function describeError(error: unknown, where: string, repeats: number): s
   return head + withCauses(error);
 }
 
+/** Returns the fields that a JSON line contains of an error. A StorageError has no stack. */
+export function errorFields(error: unknown): { readonly error: string; readonly stack?: string } {
+  return error instanceof StorageError
+    ? { error: headline(error) }
+    : { error: headline(error), stack: withCauses(error) };
+}
+
 function withCauses(error: unknown): string {
   const parts = [headline(error) + framesOf(error)];
   let cause = error instanceof Error ? error.cause : undefined;

@@ -1,0 +1,52 @@
+import { describeError, errorFields } from "../error-output.ts";
+import { printable } from "../printable.ts";
+import type { Decision } from "./decision.ts";
+
+/** How decisions and errors are printed: as readable text, or as one JSON object per line. */
+export type LogFormat = "text" | "json";
+
+/** Returns the format of an app that sets none: JSON in production, otherwise text. */
+export function defaultFormat(): LogFormat {
+  return process.env.NODE_ENV === "production" ? "json" : "text";
+}
+
+/** Prints the denials of an app without `onDecision` to stderr, one line each. */
+export function printDenial(decision: Decision, format: LogFormat): void {
+  if (decision.verdict !== "denied") return;
+  console.warn(format === "json" ? denialJson(decision) : denialText(decision));
+}
+
+/** Prints an error of an app without `onError` to stderr. As JSON, it is one line. */
+export function printLoggedError(error: unknown, where: string, repeats: number, format: LogFormat): void {
+  console.error(
+    format === "json"
+      ? JSON.stringify({ level: "error", where, ...errorFields(error), ...(repeats > 0 ? { repeats } : {}) })
+      : describeError(error, where, repeats),
+  );
+}
+
+/**
+ * Returns a line such as `403 eve@example.com /ws/chat needs chat.can_use_chat (why: cf5578728218)`.
+ *
+ * `npx sallyport why` prints the decision of the reference.
+ */
+export function denialText(decision: Decision): string {
+  const { status, userId = "anonymous", view, path, handler, channel, reference, repeats } = decision;
+  const place = [view ?? path, handler, channel].filter((part) => part !== undefined).join(" ");
+  const more = repeats > 0 ? `, ${repeats} more like this` : "";
+  return printable(`${status} ${userId} ${place} ${summaryOf(decision)} (why: ${reference}${more})`);
+}
+
+/** Returns the missing permissions, or the message of a denial for another reason. */
+function summaryOf({ missing, message, steps, event }: Decision): string {
+  if (missing.length === 0) return `was denied: ${message}`;
+  const failed = steps.findLast((step) => !step.allowed);
+  const needsAll = failed?.kind === "rule" && missing.every((name) => isRequired(failed.rule.allOf, name));
+  return `${event === "revocation" ? "lost" : "needs"} ${missing.join(needsAll ? " and " : " or ")}`;
+}
+
+const isRequired = (allOf: readonly string[], name: string) => allOf.includes(name);
+
+function denialJson({ steps: _steps, verdict: _verdict, ...decision }: Decision): string {
+  return JSON.stringify({ level: "warn", ...decision });
+}
