@@ -6,3 +6,25 @@ export async function waitAtMost(ms: number, work: Promise<unknown>): Promise<vo
   const timeout = sleep(ms, undefined, { signal: finished.signal }).catch(() => undefined);
   await Promise.race([work, timeout]).finally(() => finished.abort());
 }
+
+/**
+ * Returns the result of work. A later rejection of the work is ignored.
+ *
+ * @throws Error with the message if the work does not settle within `ms` milliseconds
+ */
+export async function withTimeout<Result>(
+  ms: number,
+  work: Promise<Result>,
+  message: string,
+): Promise<Result> {
+  let settled = false;
+  const settling = work.finally(() => {
+    settled = true;
+  });
+  await waitAtMost(
+    ms,
+    settling.catch(() => undefined),
+  );
+  if (!settled) throw new Error(message);
+  return settling;
+}

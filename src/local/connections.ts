@@ -1,10 +1,10 @@
 import type { Duplex } from "node:stream";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
+import { waitAtMost } from "../with-timeout.ts";
 import type { Alarm, Clock } from "./clock.ts";
 import { FrameMeter } from "./frame-meter.ts";
 import { newId } from "./ids.ts";
 import type { NetworkFault } from "./network-fault.ts";
-import { settledWithin } from "./settled-within.ts";
 
 /** Time limit for the answer to a close frame, in milliseconds. Then the socket is destroyed. */
 export const CLOSE_GRACE_MS = 1_000;
@@ -207,7 +207,7 @@ export class Connection {
 
   /** Resolves when the messages in flight are answered, or have had time to reach the backend. */
   messagesStarted(): Promise<void> {
-    return settledWithin([...this.#inFlight], MESSAGE_GRACE_MS);
+    return waitAtMost(MESSAGE_GRACE_MS, Promise.allSettled(this.#inFlight));
   }
 
   /** Closes the connection. Only the first call has an effect. */

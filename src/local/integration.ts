@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Agent } from "undici";
 import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
+import { waitAtMost } from "../with-timeout.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import { BackendConnections } from "./backend-connections.ts";
 import type { GatewayEvent } from "./events.ts";
@@ -11,7 +12,6 @@ import { lambdaEvent } from "./function-event.ts";
 import { functionAnswer } from "./function-result.ts";
 import { httpHeaders } from "./http-headers.ts";
 import { httpUrl } from "./http-url.ts";
-import { settledWithin } from "./settled-within.ts";
 
 /** The outcome of an integration. `body` is undefined if it was larger than 128 KB. */
 export type Outcome =
@@ -69,7 +69,7 @@ export class Integrations {
   async close(graceMs: number): Promise<void> {
     const deadline = performance.now() + graceMs;
     while (this.#running.size > 0 && performance.now() < deadline) {
-      await settledWithin([...this.#running], deadline - performance.now());
+      await waitAtMost(deadline - performance.now(), Promise.allSettled(this.#running));
       // An answer can start a $disconnect.
       await nextTurn();
     }

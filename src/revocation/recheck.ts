@@ -4,6 +4,7 @@ import { ForbiddenError, RequestError } from "../errors.ts";
 import type { RevocationServices } from "../services.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { userOf } from "../views/user.ts";
+import { withTimeout } from "../with-timeout.ts";
 
 /** Whether a connection may keep a view or channel. `foreign`: only another app can check it. */
 export type RecheckResult =
@@ -90,24 +91,6 @@ export async function recheckChannel(
       },
     );
     return lostResult(denial, context);
-  }
-}
-
-/** Returns the result of `work`. @throws Error with the message if it does not settle in time */
-export async function withTimeout<Result>(
-  timeMs: number,
-  work: Promise<Result>,
-  message: string,
-): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(message)), timeMs);
-  });
-  try {
-    return await Promise.race([work, timeout]);
-  } finally {
-    clearTimeout(timer);
-    work.catch(() => undefined);
   }
 }
 

@@ -4,10 +4,11 @@ import type { Recipient } from "../delivery/delivery.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { PageEvaluator } from "../permissions/rules.ts";
-import { decisionContextOf, HOOK_DEADLINE_MS, withTimeout } from "../revocation/recheck.ts";
+import { decisionContextOf, HOOK_DEADLINE_MS } from "../revocation/recheck.ts";
 import type { ReachingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
+import { withTimeout } from "../with-timeout.ts";
 import type { AudienceQuery } from "./audience.ts";
 
 /** A page of recipients, and the time directly before it was read. */
