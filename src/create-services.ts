@@ -32,13 +32,23 @@ export function ruleOwners({ views, channels }: Definitions): string {
   return [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort().join("\n");
 }
 
-/** Creates what decisions and errors are reported to. */
-export function createReports({ storage, telemetry, ...config }: SallyportConfig): Reports {
+/**
+ * Creates what decisions and errors are reported to.
+ *
+ * @param isServing whether this process serves events. The command line prints no denials, because
+ *   a revocation there is intended
+ */
+export function createReports(
+  { storage, telemetry, ...config }: SallyportConfig,
+  isServing: () => boolean,
+): Reports {
   const { store } = storage;
   const { logFormat } = config;
   const printErrors = (error: unknown, where: string, repeats: number) =>
     printLoggedError(error, where, repeats, logFormat);
-  const printDenials = (decision: Decision) => printDenial(decision, logFormat);
+  const printDenials = (decision: Decision) => {
+    if (isServing()) printDenial(decision, logFormat);
+  };
   const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printErrors), (error) =>
     store.failure(error),
   );

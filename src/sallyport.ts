@@ -117,12 +117,17 @@ export class Sallyport {
     const { client, credentials, region } = config.apiGateway;
     this.#storage = storage;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
-    const reports = createReports(config);
+    let isServing = false;
+    const reports = createReports(config, () => isServing);
     const { onError } = reports;
     const definitions = createDefinitions(config);
     const start = () => {
       this.#cleanup.start();
       return this.#poller.start();
+    };
+    const serve = () => {
+      isServing = true;
+      void start();
     };
     const changedSubjects = new ChangedSubjects(start);
     const core = { store, definitions, reports, changedSubjects };
@@ -178,12 +183,12 @@ export class Sallyport {
       pendingDisconnects: this.#pendingDisconnects,
       tokenPath: this.tokenPath,
       healthPath: this.healthPath,
-      start: () => void start(),
+      start: serve,
     });
     this[INTERNAL] = {
       provisioning: { definitions: this.#gatewayDefinitions, gateways, store },
       answer: (http) => this.#router.handle(http),
-      start: () => void start(),
+      start: serve,
       with: (changes) => new Sallyport(changedOptions(options, changes)),
     };
   }
