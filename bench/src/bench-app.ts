@@ -43,6 +43,7 @@ export function benchApp(storage: Database, options: Partial<SallyportOptions> =
     authenticate: () => null,
     limits: UNLIMITED,
     decisionLog: { sampleAllowed: 0 },
+    onDecision: () => undefined,
     ...options,
   });
 }

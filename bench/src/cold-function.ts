@@ -13,6 +13,7 @@ async function ours(): Promise<void> {
     ping = handler(() => "pong");
   }
   const sallyport = createSallyport({
+    onDecision: () => undefined,
     storage: postgres(source, { listen: false, poolSize: 2 }),
     permissions: [chat],
     views: { "/ws/chat": ChatView },

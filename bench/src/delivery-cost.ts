@@ -51,6 +51,7 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
   const endpoint = `http://127.0.0.1:${port}/dev`;
   const storage = sqlite(join(folder, "bench.db"));
   const sallyport = createSallyport({
+    onDecision: () => undefined,
     storage,
     permissions: [chat],
     channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],

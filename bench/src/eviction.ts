@@ -34,6 +34,7 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
   const instance = () =>
     createSallyport({
+      onDecision: () => undefined,
       storage: sqlite(join(folder, "bench.db")),
       permissions: [chat],
       views: { "/ws/chat": ChatView },

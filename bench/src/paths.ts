@@ -33,6 +33,7 @@ const sallyport = createSallyport({
   origins: [ORIGIN],
   authenticate: ({ headers }) => ({ userId: headers.get("x-user") ?? "ann" }),
   decisionLog: { sampleAllowed: 0 },
+  onDecision: () => undefined,
   apiGateway: { client: { post: ok, delete: ok, close: async () => undefined } },
 });
 await sallyport.migrate();

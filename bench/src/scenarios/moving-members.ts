@@ -42,6 +42,7 @@ export async function movingMembers(): Promise<readonly Figure[]> {
     allowMissingOrigin: true,
     authenticate: (request) => ({ userId: request.headers.get("x-user") ?? "" }),
     decisionLog: { sampleAllowed: 0 },
+    onDecision: () => undefined,
     ...EVENT_OPTIONS,
   });
   await prepare(app, storage, `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/dev`);
