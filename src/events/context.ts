@@ -197,12 +197,25 @@ async function requireCurrentChannel(
 ) {
   checkChannelName(name);
   const channel = services.definitions.channels.require(name);
-  const current = await services.store.connections.findById(row.id);
-  if (!current)
-    throw new ForbiddenError("The connection was closed while its handler ran. Connect again.", {
-      reason: "connection",
-    });
-  requireChannelRules(context, channel, current);
-  await runChannelAuthorize(context, channel, userOf(current, services.definitions.permissions, context));
-  return { channel, current };
+  for (let attempt = 1; attempt <= MAX_CHECKS; attempt++) {
+    const checkedAt = services.changedSubjects.now();
+    const current = await services.store.connections.findById(row.id);
+    if (!current)
+      throw new ForbiddenError("The connection was closed while its handler ran. Connect again.", {
+        reason: "connection",
+      });
+    requireChannelRules(context, channel, current);
+    await runChannelAuthorize(context, channel, userOf(current, services.definitions.permissions, context));
+    // The hooks can run for a long time, and the caller checks more rules with this row.
+    const reading = { ...current, channels: [channel.name] };
+    if (!services.changedSubjects.isStale(reading, checkedAt)) return { channel, current };
+  }
+  throw new ForbiddenError(
+    `authorize of channel "${channel.name}" was called ${MAX_CHECKS} times, and each time the permissions of the user ` +
+      "or the data of the channel changed during the call. Send the message again.",
+    { reason: "unstable" },
+  );
 }
+
+/** Maximum number of times that a channel is checked because a change affects the connection. */
+const MAX_CHECKS = 20;

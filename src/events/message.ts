@@ -108,9 +108,13 @@ export async function message(services: EventServices, event: MessageEvent): Pro
   services.limits.messageLimits.takeCall(view.path, handler, connection);
   const payload = payloadOf(view, frame);
   const body = handler.schema ? await checkedBody(handler.name, handler.schema, payload) : payload;
-  const user = userOf(connection, services.definitions.permissions, context);
-  const live = new LiveConnection(connection, gateway.name, permittedChannels(services, connection));
-  if (handler.authorize) await requireAuthorize(handler, what, { user, connection: live, body }, context);
+  const given = (row: ConnectionWithChannels) => ({
+    user: userOf(row, services.definitions.permissions, context),
+    connection: new LiveConnection(row, gateway.name, permittedChannels(services, row)),
+    body,
+  });
+  let latest = given(connection);
+  if (handler.authorize) await requireAuthorize(handler, what, latest, context);
 
   // Hooks and handlers can run for a long time. Everything is checked again if a change since the
   // last check affects the connection.
@@ -126,8 +130,8 @@ export async function message(services: EventServices, event: MessageEvent): Pro
       checked = current;
       requireRule(context, view.name, view.rule, current);
       requireRule(context, what, handler.rule, current);
-      const currentUser = userOf(current, services.definitions.permissions, context);
-      await requireAuthorize(handler, what, { user: currentUser, connection: live, body }, context);
+      latest = given(current);
+      await requireAuthorize(handler, what, latest, context);
     }
   };
   event.connection = connection;
@@ -139,7 +143,9 @@ export async function message(services: EventServices, event: MessageEvent): Pro
   const untilEnded = new Promise<void>((resolve) => {
     ended = resolve;
   });
-  const handlerContext = messageContext(services, connection, live, user, body, context, untilEnded);
+  // The handler receives the permissions and channels of the last check.
+  const { user, connection: live } = latest;
+  const handlerContext = messageContext(services, checked, live, user, body, context, untilEnded);
   let result: unknown;
   try {
     result = await handler.run(handlerContext);

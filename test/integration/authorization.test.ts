@@ -109,6 +109,34 @@ test("a recheck while the view's connect() runs calls authorize again for the co
   expect(calls.filter((id) => id === undefined).length).toBeGreaterThanOrEqual(3);
 });
 
+test("a send is denied if its permission is revoked while authorize of the channel runs", async () => {
+  let duringAuthorize: () => Promise<unknown> = async () => undefined;
+  const desk = defineChannel("desk", {
+    signedIn: true,
+    sendRequired: [chat.can_broadcast_chat],
+    authorize: async () => {
+      await duringAuthorize();
+      return true;
+    },
+  });
+  class DeskView extends WebSocketView {
+    static override signedIn = true;
+    announce = handler(async ({ to }) => {
+      const { sent } = await to({ channel: "desk" }).send({ type: "news" });
+      return { sent };
+    });
+  }
+  await reopen({ channels: [desk], views: { "/ws/desk": DeskView }, instances: 1 });
+  await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
+  const ann = await world.connect("ann", { channel: "desk" });
+  expect(await ann.call("announce")).toMatchObject({ ok: true, result: { sent: 1 } });
+  duringAuthorize = async () => {
+    duringAuthorize = async () => undefined;
+    await world.sallyport.access.revoke("ann", chat.can_broadcast_chat);
+  };
+  expect(await ann.call("announce")).toMatchObject({ ok: false, status: 403 });
+});
+
 test("a second connect with the same connection id is rejected, with one authorize call per connect", async () => {
   let calls = 0;
   const den = defineChannel("den", {

@@ -40,13 +40,36 @@ class SlowView extends ChatView {
       started.push("guarded");
     },
   );
+  described = handler(
+    {
+      authorize: async () => {
+        if (!isDescribed) await waitForTest();
+        isDescribed = true;
+        return true;
+      },
+    },
+    ({ user, connection }) => ({
+      moderates: user.hasPermission(chat.can_moderate_chat),
+      channels: connection.channels,
+    }),
+  );
   moderate = handler({ allPermissionsRequired: [chat.can_moderate_chat] }, () => {
     entered();
     return { secret: 42 };
   });
-  static override allowedHandlers = ["slow", "slow_words", "slow_document", "guarded", "moderate", "whoami"];
+  static override allowedHandlers = [
+    "slow",
+    "slow_words",
+    "slow_document",
+    "guarded",
+    "described",
+    "moderate",
+    "whoami",
+  ];
 }
 let owner = "";
+/** Whether the first `authorize` of `described` has finished. Later ones do not wait. */
+let isDescribed = false;
 const started: string[] = [];
 
 /** Signals the test that the handler runs, and waits until the test calls `resume()`. */
@@ -275,6 +298,21 @@ test("a handler does not start if the permission is revoked while its authorize 
   resume();
   expect(await (await late).json()).toMatchObject({ status: 403 });
   expect(started).toEqual([]);
+});
+
+test("a handler receives the permissions and channels that remain after its authorize ran", async () => {
+  isDescribed = false;
+  await world.sallyport.access.grant("bob", chat.can_moderate_chat);
+  await world.connect("bob", { channel: "rooms/moderators" });
+  const late = world.event(
+    "/ws/chat/default",
+    await asGateway("bob"),
+    JSON.stringify({ id: 1, handler: "described" }),
+  );
+  await arrived;
+  await world.sallyport.access.revoke("bob", chat.can_moderate_chat);
+  resume();
+  expect(await (await late).json()).toMatchObject({ ok: true, result: { moderates: false, channels: [] } });
 });
 
 describe("an answer that waits to be pushed", () => {
