@@ -1,3 +1,4 @@
+import pLimit from "p-limit";
 import type { Decision } from "./audit/decision.ts";
 import { DecisionLog } from "./audit/decision-log.ts";
 import { printDenial, printLoggedError } from "./audit/log-lines.ts";
@@ -12,10 +13,22 @@ import { Origins } from "./auth/origins.ts";
 import { RateLimits } from "./auth/rate-limits.ts";
 import { Tokens } from "./auth/tokens.ts";
 import type { SallyportConfig } from "./config.ts";
+import { Activity } from "./connections/activity.ts";
+import type { ManagementApi } from "./delivery/management-api.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
+import { ConnectionProbes } from "./events/connection-probes.ts";
+import { JOINS_AT_ONCE } from "./events/join.ts";
+import { OrphanedConnections } from "./events/orphaned-connections.ts";
 import { PermissionCatalog } from "./permissions/define.ts";
-import type { AuthServices, Definitions, LimitServices, Reports } from "./services.ts";
+import type {
+  AuthServices,
+  ConnectionServices,
+  Definitions,
+  LimitServices,
+  Reports,
+  SendingServices,
+} from "./services.ts";
 import type { Store } from "./storage/store.ts";
 import { Channels } from "./views/channels.ts";
 import { mountViews } from "./views/mount.ts";
@@ -94,6 +107,20 @@ export function createAuth(
     authenticate: config.authenticate,
     tokenBinding: config.token.binding,
     trustProxy: config.trustProxy,
+  };
+}
+
+/** Creates what keeps the rows of connections correct. */
+export function createConnections(
+  api: ManagementApi,
+  { connections, memberships }: Store,
+  { delivery, sends, reports: { onError } }: SendingServices,
+): ConnectionServices {
+  return {
+    activity: new Activity({ connections, memberships }, onError),
+    probes: new ConnectionProbes(api, connections),
+    orphaned: new OrphanedConnections({ connections, delivery, sends, onError }),
+    joinTurns: pLimit(JOINS_AT_ONCE),
   };
 }
 

@@ -1,4 +1,3 @@
-import pLimit from "p-limit";
 import * as v from "valibot";
 import { Access } from "./admin/access.ts";
 import { BackgroundCleanup } from "./admin/background-cleanup.ts";
@@ -7,23 +6,25 @@ import { type ConnectionInfo, type ConnectionQuery, listConnections } from "./ad
 import { type Health, HealthCheck } from "./admin/health.ts";
 import { type MigrationResult, migrate } from "./admin/migrate.ts";
 import { close, flush, type RunningTasks } from "./admin/shutdown.ts";
-import type { EndedSessions } from "./auth/ended-sessions.ts";
 import { type GatewayRegistration, Gateways } from "./auth/gateways.ts";
 import type { GatewayDefinition } from "./aws/define-gateway.ts";
 import { definedGateways, getDefinition } from "./aws/defined-gateways.ts";
 import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
-import { Activity } from "./connections/activity.ts";
-import { createAuth, createDefinitions, createLimits, createReports, ruleOwners } from "./create-services.ts";
+import {
+  createAuth,
+  createConnections,
+  createDefinitions,
+  createLimits,
+  createReports,
+  ruleOwners,
+} from "./create-services.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
-import { ConnectionProbes } from "./events/connection-probes.ts";
-import { JOINS_AT_ONCE } from "./events/join.ts";
-import { OrphanedConnections } from "./events/orphaned-connections.ts";
 import { PendingDisconnects } from "./events/pending-disconnects.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { Router } from "./http/router.ts";
@@ -103,7 +104,6 @@ export class Sallyport {
   readonly #healthCheck: HealthCheck;
   readonly #pendingDisconnects: PendingDisconnects;
   readonly #cleanup: BackgroundCleanup;
-  readonly #endedSessions: EndedSessions;
   readonly #gatewayDefinitions: ReadonlyMap<string, GatewayDefinition>;
   /** Path of the endpoint that issues tokens. */
   readonly tokenPath: string;
@@ -119,7 +119,6 @@ export class Sallyport {
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
     let isServing = false;
     const reports = createReports(config, () => isServing);
-    const { onError } = reports;
     const definitions = createDefinitions(config);
     const start = () => {
       this.#cleanup.start();
@@ -135,28 +134,17 @@ export class Sallyport {
     const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
       closeTooSlow(sending, recipient),
     );
-    const { connections } = store;
-    const unfinishedCloses = new UnfinishedCloses({ connections, delivery, onError });
+    const { onError } = reports;
+    const unfinishedCloses = new UnfinishedCloses({ connections: store.connections, delivery, onError });
     const sends = new Sends(config.apiGateway.maxQueuedBytes);
-    const sending: SendingServices = { ...core, gateways, delivery, unfinishedCloses, sends };
+    const reaching = { ...core, gateways, delivery, unfinishedCloses };
+    const sending: SendingServices = { ...reaching, sends };
     const limits = createLimits(config, store, definitions);
     const revocations = new RevocationQueue(store.revocations, ruleOwners(definitions));
-    this.#adminServices = { ...core, gateways, delivery, unfinishedCloses, revocations, limits };
+    this.#adminServices = { ...core, gateways, delivery, revocations, limits };
     const auth = createAuth(config, store, gateways, onError);
-    this.#endedSessions = auth.endedSessions;
-    const activity = new Activity(store, onError);
-    this.#services = {
-      ...core,
-      auth,
-      limits,
-      sending,
-      connections: {
-        activity,
-        probes: new ConnectionProbes(this.#api, connections),
-        orphaned: new OrphanedConnections({ connections, delivery, sends, onError }),
-        joinTurns: pLimit(JOINS_AT_ONCE),
-      },
-    };
+    const connections = createConnections(this.#api, store, sending);
+    this.#services = { ...core, auth, limits, sending, connections };
     const sweep = async () => {
       await reports.decisionLog.sweep();
       await auth.endedSessions.sweep();
@@ -164,10 +152,11 @@ export class Sallyport {
     const upkeep = async () => {
       await reports.decisionLog.flushWithCountsWhenDue();
       await sweep();
-      await activity.writeWhenDue();
+      await connections.activity.writeWhenDue();
     };
-    this.#worker = new RevocationWorker(this.#adminServices, sweep);
-    this.#poller = new RevocationPoller(this.#adminServices, this.#worker, { storage, upkeep });
+    const revoking = { ...reaching, revocations };
+    this.#worker = new RevocationWorker(revoking, sweep);
+    this.#poller = new RevocationPoller(revoking, this.#worker, { storage, upkeep });
     this.#cleanup = new BackgroundCleanup({ store, onError });
     this.#healthCheck = new HealthCheck(storage);
     this.#pendingDisconnects = new PendingDisconnects(this.#services);
@@ -320,7 +309,9 @@ export class Sallyport {
    * @throws StorageError if the database fails
    */
   cleanup(options: CleanupOptions = {}): Promise<CleanupResult> {
-    return this.#withStorageErrors(() => cleanup(this.#adminServices, this.#endedSessions, options));
+    return this.#withStorageErrors(() =>
+      cleanup(this.#adminServices, this.#services.auth.endedSessions, options),
+    );
   }
 
   /**

@@ -70,7 +70,7 @@ export interface Reports {
 }
 
 /** The services that every part of the core uses. */
-interface CoreServices {
+export interface CoreServices {
   readonly store: Store;
   readonly definitions: Definitions;
   readonly reports: Reports;
@@ -95,7 +95,10 @@ export interface RevocationServices extends ReachingServices {
 }
 
 /** The services of `admin/`. */
-export interface AdminServices extends RevocationServices {
+export interface AdminServices extends CoreServices {
+  readonly gateways: Gateways;
+  readonly delivery: Delivery;
+  readonly revocations: RevocationQueue;
   readonly limits: LimitServices;
 }
 

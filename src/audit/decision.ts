@@ -5,7 +5,7 @@ import { printable } from "../printable.ts";
 import type { EffectiveGrant, Subject } from "../storage/stores/users.ts";
 
 /**
- * The kind of event: a request, a check of an open connection (`eviction`), or a recipient of a
+ * The kind of event: a request, a check of an open connection (`revocation`), or a recipient of a
  * send.
  */
 export type DecidedEvent = "token" | "connect" | "message" | "disconnect" | "revocation" | "delivery";

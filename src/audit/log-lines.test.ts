@@ -1,8 +1,8 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { ForbiddenError } from "../errors.ts";
 import { evaluateRule } from "../permissions/rules.ts";
 import { createDecisionContext, denied, recordStep } from "./decision.ts";
-import { denialText } from "./log-lines.ts";
+import { denialText, printDenial } from "./log-lines.ts";
 
 const subject = { userId: "eve", isActive: true, isSuperuser: false, permissions: [], grants: [] };
 
@@ -32,4 +32,25 @@ test("a denial names the handler and the channel, and the number of repeats", ()
   expect(line({ anyOf: ["a.b"] }, fields)).toBe(
     "403 eve /ws/chat delete rooms/one needs a.b (why: cf5578728218, 12 more like this)",
   );
+});
+
+test("a name that could be read as another part of the line is quoted", () => {
+  const forged = "x needs chat.admin (why: 000000000000)";
+  expect(line({ anyOf: ["a.b"] }, { handler: forged })).toBe(
+    `403 eve /ws/chat "${forged}" needs a.b (why: cf5578728218)`,
+  );
+  expect(line({ anyOf: ["a.b"] }, { userId: "anonymous" })).toMatch(/^403 "anonymous" /);
+  expect(line({ anyOf: ["a.b"] }, { userId: undefined })).toMatch(/^403 anonymous /);
+});
+
+test("a JSON line contains no bidirectional controls or line separators, and means the same", () => {
+  const lines: string[] = [];
+  const spy = vi.spyOn(console, "warn").mockImplementation((text: string) => void lines.push(text));
+  onTestFinished(() => spy.mockRestore());
+  const userId = "eve\u202e\u2028nimda";
+  const context = { ...createDecisionContext("message", "/ws/chat/default"), userId };
+  const error = new ForbiddenError("No.", { reason: "permission" });
+  printDenial(denied(context, error, "cf5578728218"), "json");
+  expect(lines[0]).toMatch(/^[\x20-\x7e]+$/);
+  expect(JSON.parse(lines[0] ?? "")).toMatchObject({ level: "warn", userId });
 });

@@ -20,7 +20,7 @@ export function printDenial(decision: Decision, format: LogFormat): void {
 export function printLoggedError(error: unknown, where: string, repeats: number, format: LogFormat): void {
   console.error(
     format === "json"
-      ? JSON.stringify({ level: "error", where, ...errorFields(error), ...(repeats > 0 ? { repeats } : {}) })
+      ? jsonLine({ level: "error", where, ...errorFields(error), ...(repeats > 0 ? { repeats } : {}) })
       : describeError(error, where, repeats),
   );
 }
@@ -31,22 +31,34 @@ export function printLoggedError(error: unknown, where: string, repeats: number,
  * `npx sallyport why` prints the decision of the reference.
  */
 export function denialText(decision: Decision): string {
-  const { status, userId = "anonymous", view, path, handler, channel, reference, repeats } = decision;
-  const place = [view ?? path, handler, channel].filter((part) => part !== undefined).join(" ");
+  const { status, userId, view, path, handler, channel, reference, repeats } = decision;
+  const user = userId === undefined ? "anonymous" : nameOf(userId);
+  const place = [view ?? path, handler, channel].flatMap((part) => (part === undefined ? [] : nameOf(part)));
   const more = repeats > 0 ? `, ${repeats} more like this` : "";
-  return printable(`${status} ${userId} ${place} ${summaryOf(decision)} (why: ${reference}${more})`);
+  return printable(`${status} ${user} ${place.join(" ")} ${summaryOf(decision)} (why: ${reference}${more})`);
 }
 
 /** Returns the missing permissions, or the message of a denial for another reason. */
 function summaryOf({ missing, message, steps, event }: Decision): string {
   if (missing.length === 0) return `was denied: ${message}`;
   const failed = steps.findLast((step) => !step.allowed);
-  const needsAll = failed?.kind === "rule" && missing.every((name) => isRequired(failed.rule.allOf, name));
+  const allOf: readonly string[] = failed?.kind === "rule" ? failed.rule.allOf : [];
+  const needsAll = missing.every((name) => allOf.includes(name));
   return `${event === "revocation" ? "lost" : "needs"} ${missing.join(needsAll ? " and " : " or ")}`;
 }
 
-const isRequired = (allOf: readonly string[], name: string) => allOf.includes(name);
+/**
+ * Returns a name from a client or the app. It is quoted if it could be read as another part of the
+ * line.
+ */
+function nameOf(text: string): string {
+  return text !== "anonymous" && /^[^\s"()]+$/u.test(text) ? text : JSON.stringify(text);
+}
 
 function denialJson({ steps: _steps, verdict: _verdict, ...decision }: Decision): string {
-  return JSON.stringify({ level: "warn", ...decision });
+  return jsonLine({ level: "warn", ...decision });
+}
+
+function jsonLine(fields: object): string {
+  return printable(JSON.stringify(fields));
 }

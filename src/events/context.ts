@@ -89,9 +89,7 @@ export function permittedChannels(services: EventServices, row: ConnectionWithCh
 export function messageContext(
   services: EventServices,
   row: ConnectionRow,
-  connection: LiveConnection,
-  user: User,
-  body: unknown,
+  { user, connection, body }: { user: User; connection: LiveConnection; body: unknown },
   context: DecisionContext,
   untilEnded: Promise<void>,
 ): MessageContext {

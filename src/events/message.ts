@@ -139,28 +139,43 @@ export async function message(services: EventServices, event: MessageEvent): Pro
 
   if (isStale()) await recheck();
   if (services.reports.telemetry) context.authorizationMs = performance.now() - context.startedAt;
+  const result = await runHandler(
+    // The handler receives the permissions and channels of the last check.
+    (untilEnded) => handler.run(messageContext(services, checked, latest, context, untilEnded)),
+    async (error) => {
+      await recheck().catch((denial: unknown) => {
+        if (!(error instanceof RequestError)) services.reports.onError(error, what);
+        throw denial;
+      });
+    },
+  );
+  // The result may be sent only to a user who still has the permission.
+  if (isStale()) await recheck();
+  return result;
+}
+
+/**
+ * Runs a handler.
+ *
+ * @param run receives a promise that resolves when the handler has ended
+ * @param onFailure receives the error of the handler. It can throw another one instead
+ */
+async function runHandler(
+  run: (untilEnded: Promise<void>) => unknown,
+  onFailure: (error: unknown) => Promise<void>,
+): Promise<unknown> {
   let ended = () => {};
   const untilEnded = new Promise<void>((resolve) => {
     ended = resolve;
   });
-  // The handler receives the permissions and channels of the last check.
-  const { user, connection: live } = latest;
-  const handlerContext = messageContext(services, checked, live, user, body, context, untilEnded);
-  let result: unknown;
   try {
-    result = await handler.run(handlerContext);
+    return await run(untilEnded);
   } catch (error) {
-    await recheck().catch((denial: unknown) => {
-      if (!(error instanceof RequestError)) services.reports.onError(error, what);
-      throw denial;
-    });
+    await onFailure(error);
     throw error;
   } finally {
     ended();
   }
-  // The result may be sent only to a user who still has the permission.
-  if (isStale()) await recheck();
-  return result;
 }
 
 function tooManyChanges(what: string): RequestError {

@@ -70,10 +70,9 @@ export async function issueToken(
   // The session can have ended since it was checked, so it is checked again with the insert.
   const token = await services.auth.tokens.issue(grant, services.auth.endedSessions.checkOf(identity));
   // With this binding, $connect does not check the session, so it is checked again here.
-  if (
-    services.auth.tokenBinding === "token" &&
-    (await authenticatedUser(services.auth, http.request))?.sessionId !== sessionId
-  ) {
+  const current =
+    services.auth.tokenBinding === "token" ? await authenticatedUser(services.auth, http.request) : identity;
+  if (current?.userId !== userId || current.sessionId !== sessionId) {
     await services.auth.tokens.delete(token);
     throw new ForbiddenError("The session ended while the token was created. Sign in again.", {
       reason: "session",

@@ -1,7 +1,7 @@
 import { createDecisionContext, type DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
-import type { RevocationServices } from "../services.ts";
+import type { CoreServices } from "../services.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { userOf } from "../views/user.ts";
 import { withTimeout } from "../with-timeout.ts";
@@ -18,7 +18,7 @@ const FOREIGN: RecheckResult = { kind: "foreign" };
 /**
  * Checks whether a connection may keep its view, with the permissions that were read with its row.
  */
-export function recheckView(services: RevocationServices, connection: ConnectionWithChannels): RecheckResult {
+export function recheckView(services: CoreServices, connection: ConnectionWithChannels): RecheckResult {
   const view = services.definitions.views.get(connection.view);
   if (!view) return FOREIGN;
   const context = decisionContextOf(connection);
@@ -32,7 +32,7 @@ export function recheckView(services: RevocationServices, connection: Connection
 
 /** Checks whether a connection may stay in a channel, by its rules only. */
 export function recheckChannelRules(
-  services: RevocationServices,
+  services: CoreServices,
   connection: ConnectionWithChannels,
   name: string,
 ): RecheckResult {
@@ -59,7 +59,7 @@ export const HOOK_DEADLINE_MS = 5000;
  * A hook that fails or times out denies access. The error is reported to `onError`.
  */
 export async function recheckChannel(
-  services: RevocationServices,
+  services: CoreServices,
   connection: ConnectionWithChannels,
   name: string,
   deadlineMs: number,

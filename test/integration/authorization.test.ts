@@ -559,3 +559,16 @@ describe("a disconnect", () => {
     expect(world.errors.splice(0).map(String)).toEqual(["Error: a bug in the app"]);
   });
 });
+
+test("with the binding token, a request gets no token if its user changes while it is handled", async () => {
+  let calls = 0;
+  await reopen({
+    token: { binding: "token" },
+    instances: 1,
+    // Without a session id, only the user distinguishes the two.
+    authenticate: () => ({ userId: ++calls % 2 === 1 ? "ann" : "bob" }),
+  });
+  expect((await world.requestToken("ann")).status).toBe(403);
+  const tokens = await world.sql("select hash from sallyport_tokens");
+  expect(tokens).toEqual([]);
+});
