@@ -5,6 +5,7 @@ import {
   type DecisionStep,
   publicStep,
 } from "../audit/decision.ts";
+import { authorizeMessage, ruleMessage } from "../auth/denial-message.ts";
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { optionsOf, parseOptions } from "../options.ts";
@@ -210,12 +211,12 @@ async function addHookSteps(
   }
 }
 
-/** Returns why a step denied access, in one sentence. */
-export function denialMessage(step: DecisionStep): string {
-  if (step.kind === "authorize") return `${step.what} did not return true.`;
-  if (step.subject.userId === null) return `${step.what} needs a signed-in user.`;
-  if (!step.subject.isActive) return `The user is inactive, and ${step.what} is for active users.`;
-  return `${step.what} needs ${step.missing.join(" or ")}.`;
+/** Returns why a step denied access, and what to do. */
+function denialMessage(step: DecisionStep): string {
+  if (step.kind === "authorize") return authorizeMessage(step.what);
+  const { what, rule, subject, missing } = step;
+  const reason = subject.userId === null ? "anonymous" : subject.isActive ? "permission" : "inactive";
+  return ruleMessage({ reason, missing }, what, rule);
 }
 
 function requireView(services: AdminServices, path: string): MountedView {

@@ -4,6 +4,7 @@ import { evaluateRule, type Rule, type RuleResult } from "../permissions/rules.t
 import type { Subject } from "../storage/stores/users.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import type { User } from "../views/context.ts";
+import { authorizeMessage, ruleMessage } from "./denial-message.ts";
 
 /**
  * Checks a rule for a subject, and records the step.
@@ -14,7 +15,7 @@ import type { User } from "../views/context.ts";
 export function requireRule(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {
   const verdict = evaluateRule(rule, subject);
   recordStep(context, { kind: "rule", what, rule, subject, verdict });
-  if (!verdict.allowed) throw denialOf(verdict, what);
+  if (!verdict.allowed) throw denialOf(verdict, what, rule);
 }
 
 /**
@@ -70,19 +71,14 @@ export async function runAuthorize(
   } finally {
     recordStep(context, { kind: "authorize", what, allowed });
   }
-  if (!allowed) throw new ForbiddenError(`${what} did not return true.`, { reason: "authorize" });
+  if (!allowed) throw new ForbiddenError(authorizeMessage(what), { reason: "authorize" });
 }
 
 /**
  * Returns the error for a rule that is not satisfied. The client receives the same text for every
  * reason.
  */
-function denialOf(result: Exclude<RuleResult, { allowed: true }>, what: string): RequestError {
+function denialOf(result: Exclude<RuleResult, { allowed: true }>, what: string, rule: Rule): RequestError {
   const { reason, missing } = result;
-  const messages = {
-    anonymous: `${what} needs a signed-in user.`,
-    inactive: `The user is inactive, and ${what} is for active users.`,
-    permission: `${what} needs ${missing.join(" or ")}.`,
-  };
-  return new ForbiddenError(messages[reason], { reason, missing });
+  return new ForbiddenError(ruleMessage(result, what, rule), { reason, missing });
 }

@@ -74,7 +74,7 @@ export function spentTokenError(kind: SpentTokenResult, userId: string): Request
   switch (kind) {
     case "token-deleted":
       return new ForbiddenError(
-        "The user and the token were deleted while the connection was being opened.",
+        "The user and the token were deleted while the connection was being opened. Request a new token.",
         { reason: "session" },
       );
     case "session-ended":

@@ -62,8 +62,9 @@ async function explainStored(sallyport: Sallyport, reference: string): Promise<R
   const decision = await sallyport.access.explain(reference);
   if (!decision) {
     throw new ConfigurationError(
-      `No decision is stored for the reference ${quoted(reference)}. Check the reference, which has 12 characters of 0-9 and a-f. ` +
-        "A + at its end means that the denial was counted and not stored. Decisions are removed after a limited time.",
+      `No decision is stored for the reference ${quoted(reference)}. Decisions are removed after a limited time. ` +
+        "A + at the end means that the denial was counted and not stored. " +
+        "Check the reference, which has 12 characters of 0-9 and a-f.",
       { code: "SALLYPORT_UNKNOWN_NAME" },
     );
   }

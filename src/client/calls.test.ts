@@ -79,7 +79,14 @@ describe("an answer", () => {
   });
 
   test.each([
-    [{}, { message: "The server rejected the call and gave no reason.", status: 500, reference: "" }],
+    [
+      {},
+      {
+        message: "The server rejected the call and gave no reason. Check its log.",
+        status: 500,
+        reference: "",
+      },
+    ],
     [
       { error: "No.", status: "403", reference: 7 },
       { message: "No.", status: 500, reference: "" },

@@ -90,6 +90,9 @@ export function timerMs(ms: number): number {
  */
 const MAX_CALLS_IN_FLIGHT = 32;
 
+const CONNECTION_LOST =
+  "The connection ended before the answer arrived. Check the effect of the call before you repeat it.";
+
 /**
  * Returns the frame of a message.
  *
@@ -190,7 +193,7 @@ export class Calls {
       };
       const abort = () => call.reject(signal?.reason);
       const expire = () => {
-        const reason = `${message.handler} was not answered within ${timeoutMs} ms.`;
+        const reason = `${message.handler} was not answered within ${timeoutMs} ms. Check its effect before you repeat it.`;
         call.reject(new CallError(reason, { sent: call.sent }));
       };
       const timer =
@@ -218,7 +221,8 @@ export class Calls {
     if (!call?.sent) return;
     if (ok) call.resolve(result);
     else {
-      const message = typeof error === "string" ? error : "The server rejected the call and gave no reason.";
+      const message =
+        typeof error === "string" ? error : "The server rejected the call and gave no reason. Check its log.";
       call.reject(
         new CallError(message, {
           status: typeof status === "number" ? status : 500,
@@ -235,8 +239,7 @@ export class Calls {
   connectionLost(): void {
     this.#prefix = randomPrefix();
     for (const call of this.#pending.values()) {
-      if (call.sent)
-        call.reject(new CallError("The connection ended before the answer arrived.", { sent: true }));
+      if (call.sent) call.reject(new CallError(CONNECTION_LOST, { sent: true }));
     }
   }
 

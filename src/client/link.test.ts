@@ -130,7 +130,7 @@ describe("a link", () => {
       await vi.advanceTimersByTimeAsync(ms - 1);
       expect(events).toEqual([]);
       await vi.advanceTimersByTimeAsync(1);
-      expect(messages()).toEqual(["Connecting took too long."]);
+      expect(messages()).toEqual([`Not connected after ${ms} ms. Check the url, or raise connectTimeoutMs.`]);
       expect(webSocket.isClosed).toBe(true);
     },
   );
@@ -216,7 +216,7 @@ describe("a link", () => {
     }
     dial({ WebSocket: Failing });
     await vi.advanceTimersByTimeAsync(0);
-    expect(messages()).toEqual([expect.stringMatching(/bad URL$/)]);
+    expect(messages()).toEqual([expect.stringMatching(/bad URL\. The WebSocket handshake failed/)]);
   });
 });
 
@@ -291,12 +291,12 @@ describe("the token endpoint", () => {
     [
       "no JSON",
       () => new Response("<html>", { status: 502 }),
-      { status: 502, message: "The token request was rejected.", reference: "" },
+      { status: 502, message: "The token request was rejected. Check the token endpoint.", reference: "" },
     ],
     [
       "null",
       () => json(null, { status: 500 }),
-      { status: 500, message: "The token request was rejected.", reference: "" },
+      { status: 500, message: "The token request was rejected. Check the token endpoint.", reference: "" },
     ],
   ])("that rejects with %s ends the link with this error", async (_, response, expected) => {
     await answeredWith(response);

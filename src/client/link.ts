@@ -78,7 +78,10 @@ export class Link {
     this.#events = events;
     const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
     this.#timer = setTimeout(
-      () => this.end(new Error("Connecting took too long.")),
+      () =>
+        this.end(
+          new Error(`Not connected after ${connectTimeoutMs} ms. Check the url, or raise connectTimeoutMs.`),
+        ),
       timerMs(connectTimeoutMs),
     );
     this.#connect(channel).catch((error: unknown) => this.end(error));
@@ -160,7 +163,7 @@ export class Link {
     try {
       return new (this.#options.WebSocket ?? WebSocket)(url);
     } catch (error) {
-      throw handshakeError(`${HANDSHAKE_MESSAGE} The browser reported: ${error}`);
+      throw handshakeError(`The browser reported: ${error}. ${HANDSHAKE_MESSAGE}`);
     }
   }
 }
@@ -238,7 +241,9 @@ async function errorOf(response: Response): Promise<CallError> {
   const body: unknown = await response.json().catch(() => undefined);
   const { error, reference } = (body ?? {}) as Readonly<Record<string, unknown>>;
   return new CallError(
-    typeof error === "string" ? error : response.statusText || "The token request was rejected.",
+    typeof error === "string"
+      ? error
+      : response.statusText || "The token request was rejected. Check the token endpoint.",
     {
       status: response.status,
       reference: typeof reference === "string" ? reference : "",

@@ -338,7 +338,14 @@ describe("calls and messages", () => {
     expect(events).toEqual([
       ["state", "closed"],
       ["failed", expect.objectContaining({ status: 0, sent: true })],
-      ["failed", expect.objectContaining({ status: 0, sent: false, message: "The socket is closed." })],
+      [
+        "failed",
+        expect.objectContaining({
+          status: 0,
+          sent: false,
+          message: "The socket is closed. Call reconnect() to open it again.",
+        }),
+      ],
     ]);
   });
 });

@@ -342,7 +342,7 @@ describe("the id of a call", () => {
     backend.onFrame = ({ id }, webSocket) =>
       webSocket.send(JSON.stringify({ id, ok: false, error: { a: 1 }, status: "x" }));
     expect(await errorOf(open().call.ping())).toMatchObject({
-      message: "The server rejected the call and gave no reason.",
+      message: "The server rejected the call and gave no reason. Check its log.",
       status: 500,
       reference: "",
       sent: true,

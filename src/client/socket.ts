@@ -148,6 +148,7 @@ const SLEPT_AFTER_MS = 75_000;
 const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange"];
 /** The prefix of the types of notices, which only the server sends. */
 const NOTICE_PREFIX = "sallyport.";
+const SOCKET_CLOSED = "The socket is closed. Call reconnect() to open it again.";
 const PING: typeof PING_TYPE = "sallyport.ping";
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
 
@@ -214,7 +215,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   readonly #backoff: Backoff;
   readonly #listeners = new Map<string, Set<(event: never) => void>>();
   #state: SocketState = "connecting";
-  #denial = new CallError("The socket is closed.");
+  #denial = new CallError(SOCKET_CLOSED);
   #link: Link | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #keepAliveTimer: ReturnType<typeof setInterval> | undefined;
@@ -305,7 +306,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
 
   /** Closes the socket and rejects all of its calls. */
   close(): void {
-    this.#denial = new CallError("The socket is closed.");
+    this.#denial = new CallError(SOCKET_CLOSED);
     for (const name of PAGE_EVENTS) globalThis.removeEventListener?.(name, this.#checkNow);
     this.#disconnect();
     this.#calls.rejectUnsent(this.#denial);

@@ -48,7 +48,7 @@ export class SendInterruptedError extends DeliveryError {
   constructor(report: DeliveryReport, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     super(
-      `The send was interrupted after ${report.recipients} recipients: ${reason} ` +
+      `The send was interrupted after ${report.recipients} recipients: ${reason.replace(/\.$/, "")}. ` +
         "To continue, call send(message, { after: error.report.cursor }).",
       { code: "SALLYPORT_INTERRUPTED", status: 503, clientMessage: "Temporarily unavailable.", cause },
     );

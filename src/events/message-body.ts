@@ -76,7 +76,7 @@ export async function checkedBody(
   const issues = result.issues.slice(0, MAX_ISSUES);
   const issueTexts = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
   const paths = issues.map((issue) => issue.path?.map(segmentName).join(".") || "body").join(", ");
-  const explanation = `The message does not match the schema of ${name} at ${paths.slice(0, 500)}: ${issueTexts}`;
+  const explanation = `The message does not match the schema of ${name} at ${paths.slice(0, 500)}: ${issueTexts.replace(/\.$/, "")}. Send a message that matches it.`;
   throw new BadRequestError(explanation, { reason: "invalid", clientMessage: issueTexts });
 }
 

@@ -85,7 +85,7 @@ export async function message(services: EventServices, event: MessageEvent): Pro
   event.gateway = gateway;
   context.gateway = gateway.name;
   const json = await readJsonText(http, MAX_MESSAGE_BYTES);
-  if (json === undefined) throw malformedRequest("The message is empty.");
+  if (json === undefined) throw malformedRequest("The message is empty. Send a JSON object.");
   const frame = json.value;
   if ("id" in frame) context.callId = callId(frame.id, json.text);
 

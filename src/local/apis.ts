@@ -265,7 +265,7 @@ function compileIntegration(where: string, integration: LocalIntegration): Deplo
   }
   if (integration.type !== "HTTP_PROXY") {
     throw new ConfigurationError(
-      `${where}: the type of an integration must be "HTTP_PROXY" or "AWS_PROXY". MOCK, HTTP and AWS are not supported here.`,
+      `${where}: the type of an integration must be "HTTP_PROXY" or "AWS_PROXY". MOCK, HTTP and AWS are not supported here. Use one of the two.`,
     );
   }
   checkShape(`${where}: integration`, integration, HTTP_PROXY);

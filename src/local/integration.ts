@@ -35,7 +35,7 @@ export function checkHttpClient(): void {
   if (typeof Agent.prototype.request === "function") return;
   throw new ConfigurationError(
     "The local gateway calls backends with the package undici, which this runtime replaces with one that sends nothing. " +
-      "Run the gateway on Node.js in a process of its own. The app itself can run on this runtime.",
+      "The app itself can run on this runtime. Run the gateway on Node.js in a separate process.",
   );
 }
 
@@ -82,7 +82,8 @@ export class Integrations {
     const { signal } = this.#closing;
     const plan = this.#faults.fateOf(event);
     if (plan.delayMs > 0) await delayed(plan.delayMs, signal);
-    if (signal.aborted) return unreachable(new Error("The local gateway is closed."));
+    if (signal.aborted)
+      return unreachable(new Error("The local gateway is closed. Start it again to run integrations."));
     if (!plan.isDropped) return this.#call(event, integration, plan);
     // The answer to a `$disconnect` is not used, so there is no timeout to wait for.
     if (event.kind !== "disconnect") await delayed(integration.timeoutMs, signal);

@@ -30,7 +30,7 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
   if (typeof source === "string" && /^[a-z][a-z0-9+.-]+:\/\//i.test(source)) {
     // The URL is not repeated in the message, because it may contain a password.
     throw new ConfigurationError(
-      `sqlite(): the source must be the path of a file, but received a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL write postgres(source).`,
+      `sqlite(): the source must be the path of a file, but received a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL, write postgres(source).`,
     );
   }
   if (typeof source !== "string") return new SqliteDatabase(source as unknown as Kysely<Tables>);

@@ -33,7 +33,7 @@ export async function afterCommit<Result>(
     const failure = store.failure(error);
     if (!(failure instanceof StorageError)) throw failure;
     throw new StorageError(
-      `${change} is committed, but the database failed afterwards. ${next} ${failure.message}`,
+      `${change} is committed, but the database failed afterwards: ${failure.message} ${next}`,
       {
         cause: failure,
         code: "SALLYPORT_COMMITTED",

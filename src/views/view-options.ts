@@ -153,7 +153,7 @@ export function publicField(View: ViewClass, name: string): ConfigurationError {
 }
 
 const PRIVATE_FIELD_ADVICE =
-  "For your own data use a #private field: fields that TypeScript calls private and parameter properties are public at run time.";
+  "Fields that TypeScript calls private and parameter properties are public at run time. For your own data, use a #private field.";
 
 function rejectStaticField(View: ViewClass, name: string, value: unknown): never {
   const hint = value instanceof Handler ? " Handlers are instance fields: remove static." : suggestion(name);

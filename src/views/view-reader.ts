@@ -90,7 +90,7 @@ export class ViewReader {
     if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
       const name = typeof View === "function" ? nameOf(View) : String(View);
       throw new ConfigurationError(
-        `${name} is not a view. Mount a class that extends WebSocketView. If it does, two copies of sallyport are installed: run npm ls sallyport.`,
+        `${name} is not a view. Mount a class that extends WebSocketView. If it does, run npm ls sallyport, because two copies are installed.`,
       );
     }
     const chain = this.#chain(View);

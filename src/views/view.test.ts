@@ -462,7 +462,7 @@ describe("the app does not start with a rule that would be lost:", () => {
     permission_classes: /Did you mean "permissionsRequired"\?/,
     isAuthorized: /A view has no authorize/,
     sendRequired: /Give sendRequired to defineChannel/,
-    something: /For your own data use a #private field/,
+    something: /For your own data, use a #private field/,
   };
 
   test.each(Object.entries(misspelled))("%s as a static field", (name, words) => {
@@ -547,7 +547,7 @@ describe("the app does not start with a rule that would be lost:", () => {
       }
     }
     expect(() => mount(View)).toThrow(
-      'View has a public field "store", which is not a handler. For your own data use a #private field: fields that TypeScript calls private and parameter properties are public at run time.',
+      'View has a public field "store", which is not a handler. Fields that TypeScript calls private and parameter properties are public at run time. For your own data, use a #private field.',
     );
   });
 
@@ -826,7 +826,7 @@ describe("the app does not start with", () => {
     [
       "a class that is not a view",
       () => class Other {},
-      /^Other is not a view\. .* extends WebSocketView\. If it does, two copies/,
+      /^Other is not a view\. .* extends WebSocketView\. If it does, run npm ls sallyport/,
     ],
     ["the base class itself", () => WebSocketView, /is not a view/],
     ["no class", () => undefined, /is not a view/],

@@ -148,7 +148,7 @@ test("an API whose making is never answered is made twice at most, and then a ru
   world.aws.apis.showsAfterMs = 3_600_000;
   world.aws.fault = (operation) => (operation === "CreateApi" ? { kind: "answer lost" } : undefined);
   await expect(world.define().apply()).rejects.toThrow(
-    /^CreateApi in eu-west-1 was not answered: .* AWS may have created an API that it lists later, so wait a few minutes first\.$/,
+    /^CreateApi in eu-west-1 was not answered: .* AWS may have created an API that it lists later\. Wait a few minutes first\.$/,
   );
   expect(ids()).toHaveLength(2);
 });

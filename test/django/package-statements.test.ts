@@ -418,7 +418,7 @@ test("P35 the decision has what the peer is not told: user, connection, gateway,
     view: "/ws/chat",
     handler: "delete_message",
     missing: ["chat.can_moderate_chat"],
-    message: "ChatView.delete_message needs chat.can_moderate_chat.",
+    message: "ChatView.delete_message needs chat.can_moderate_chat. Grant it to allow this.",
     reference: answer.reference,
   };
   expect(decisions.at(-1)).toMatchObject(decision);

@@ -112,7 +112,7 @@ describe("a single permission", () => {
     expect(await access.explain({ ...question, channel: "articles/1" })).toMatchObject({
       verdict: "denied",
       missing: [],
-      message: 'authorize of channel "articles/1" did not return true.',
+      message: 'authorize of channel "articles/1" did not return true. Return true if the user is allowed.',
     });
   });
 

@@ -576,7 +576,7 @@ describe("queries", () => {
     ];
     expect((await app(...question)).out).toBe(
       [
-        `denied for ${ANN} (u1): ChatView.delete_message needs ${MODERATE}.`,
+        `denied for ${ANN} (u1): ChatView.delete_message needs ${MODERATE}. Grant it to allow this.`,
         `✔ ChatView needs ${USE}`,
         `    ${USE}: group "editors" until 2030-12-31T00:00:00Z`,
         `✘ ChatView.delete_message needs ${MODERATE}`,

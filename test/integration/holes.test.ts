@@ -395,7 +395,7 @@ test("explains the access of an unknown user as that of an active user without p
   const { access } = world.sallyport;
   expect(await access.explain({ user: "stranger", view: "/ws/chat" })).toMatchObject({
     verdict: "denied",
-    message: "ChatView needs chat.can_use_chat or chat.can_moderate_chat.",
+    message: "ChatView needs chat.can_use_chat or chat.can_moderate_chat. Grant one of them to allow this.",
   });
   expect(await access.users.access("stranger")).toMatchObject({ isActive: true, permissions: [] });
 });

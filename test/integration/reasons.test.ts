@@ -316,7 +316,7 @@ describe("explaining access without an event", () => {
     });
     expect(answer).toMatchObject({
       verdict: "denied",
-      message: "ChatView.delete_message needs chat.can_moderate_chat.",
+      message: "ChatView.delete_message needs chat.can_moderate_chat. Grant it to allow this.",
       missing: ["chat.can_moderate_chat"],
       uncalledHooks: [],
     });
@@ -335,11 +335,12 @@ describe("explaining access without an event", () => {
       await access.explain({ user: "ann", view: "/ws/chat", channel: "notifications_user_bob" }),
     ).toMatchObject({
       verdict: "denied",
-      message: 'authorize of channel "notifications_user_bob" did not return true.',
+      message:
+        'authorize of channel "notifications_user_bob" did not return true. Return true if the user is allowed.',
     });
     expect(await access.explain({ user: null, view: "/ws/lobby", handler: "members_only" })).toMatchObject({
       verdict: "denied",
-      message: "LobbyView.members_only needs a signed-in user.",
+      message: "LobbyView.members_only needs a signed-in user. Sign in first.",
     });
   });
 

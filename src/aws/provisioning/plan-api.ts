@@ -85,7 +85,7 @@ async function createApi(
     if (created) return created;
     if (!isLast) return createApi(plane, input, true);
     throw new ProvisioningError(
-      `${error.message} AWS may have created an API that it lists later, so wait a few minutes first.`,
+      `${error.message} AWS may have created an API that it lists later. Wait a few minutes first.`,
     );
   }
 }
