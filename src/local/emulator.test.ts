@@ -164,19 +164,19 @@ test("an upgrade with an authorizer that never answers is rejected with 503 on c
 describe("an invalid option is rejected with the value to use instead", () => {
   test.each<[string, Partial<LocalGatewayOptions>, RegExp]>([
     ["no URL", { target: "localhost:3000" }, /target "localhost:3000" is not an http or https URL\. Write/],
-    ["a target of another protocol", { target: "ws://localhost/" }, /is not an http or https URL/],
+    ["a target with another protocol", { target: "ws://localhost/" }, /is not an http or https URL/],
     ["a target with a query", { target: "http://localhost/?a=1" }, /Remove everything after the path/],
     [
-      "a port out of range",
+      "a port that is out of range",
       { port: 65_536 },
       /port must be a whole number from 0 to 65535, but received 65536/,
     ],
-    ["a port that is no number", { port: Number.NaN }, /port must be a number, but received NaN/],
+    ["a port that is not a number", { port: Number.NaN }, /port must be a number, but received NaN/],
     ["an empty stage", { stage: "" }, /Use 1 to 128 letters/],
     ["a stage with a slash", { stage: "a/b" }, /stage "a\/b" is not a valid stage name/],
-    ["a stage too long", { stage: "s".repeat(129) }, /Use 1 to 128 letters/],
+    ["a stage that is too long", { stage: "s".repeat(129) }, /Use 1 to 128 letters/],
     ["an empty secret", { secret: "" }, /Use 1 to 510 ASCII characters/],
-    ["a secret too long", { secret: "s".repeat(511) }, /Use 1 to 510 ASCII characters/],
+    ["a secret that is too long", { secret: "s".repeat(511) }, /Use 1 to 510 ASCII characters/],
     ["a secret with a comma", { secret: "a,b" }, /without comma/],
     ["a secret with a space", { secret: "a b" }, /without comma/],
     ["a secret with a line break", { secret: "a\r\nb" }, /without comma/],
@@ -195,13 +195,13 @@ describe("an invalid option is rejected with the value to use instead", () => {
       { routeSelectionExpression: "$request.header.x" },
       /Write "\$request\.body\.action"/,
     ],
-    ["a timeout of nothing", { integrationTimeoutMs: 0 }, /^integrationTimeoutMs: .* from 50 to 29000/],
+    ["a timeout of 0", { integrationTimeoutMs: 0 }, /^integrationTimeoutMs: .* from 50 to 29000/],
     [
       "an API id that cannot be a header",
       { apiId: "a\nb" },
       /apiId must be 1 to 64 lower-case letters and digits/,
     ],
-    ["a host that is not here", { host: "203.0.113.1" }, /Choose another host or port/],
+    ["a host that is not on this machine", { host: "203.0.113.1" }, /Choose another host or port/],
   ])("%s", async (_what, options, words) => {
     const starting = startLocalGateway({ target: "http://localhost:3000/", port: 0, ...options });
     await expect(starting).rejects.toThrow(ConfigurationError);

@@ -4,14 +4,17 @@ import { functionAnswer } from "./function-result.ts";
 describe("the result of a Lambda function", () => {
   test.each([
     [
-      "all that it may have",
+      "all supported fields",
       { statusCode: 200, headers: {}, multiValueHeaders: {}, body: "", isBase64Encoded: false },
     ],
-    ["a status alone", { statusCode: 200 }],
-    ["a status in text", { statusCode: "200" }],
-    ["null for a body", { statusCode: 200, body: null }],
-    ["headers that are none", { statusCode: 200, headers: null }],
-    ["a subprotocol that is no text", { statusCode: 200, headers: { "Sec-WebSocket-Protocol": ["chat"] } }],
+    ["only a status", { statusCode: 200 }],
+    ["a status as a string", { statusCode: "200" }],
+    ["a null body", { statusCode: 200, body: null }],
+    ["null headers", { statusCode: 200, headers: null }],
+    [
+      "a subprotocol that is not a string",
+      { statusCode: 200, headers: { "Sec-WebSocket-Protocol": ["chat"] } },
+    ],
   ])("is accepted with %s", (_what, result) => {
     expect(functionAnswer(result)).toEqual({ status: 200, body: Buffer.from(""), subprotocol: undefined });
   });
@@ -23,10 +26,10 @@ describe("the result of a Lambda function", () => {
     ["a number", 200],
     ["a list", [{ statusCode: 200 }]],
     ["no status", {}],
-    ["null for a status", { statusCode: null }],
-    ["a list for a status", { statusCode: [200] }],
+    ["a null status", { statusCode: null }],
+    ["a status as a list", { statusCode: [200] }],
     ["a subprotocol of two words", { statusCode: 200, headers: { "Sec-WebSocket-Protocol": "a b" } }],
-    ["a status of words", { statusCode: "OK" }],
+    ["a status that is not numeric", { statusCode: "OK" }],
     ["a status with a fraction", { statusCode: 200.5 }],
     ["a status below 200", { statusCode: 199 }],
     ["a status above 599", { statusCode: 600 }],

@@ -114,10 +114,10 @@ describe("the upgrade", () => {
   });
 
   test.each([
-    ["a key that is none", ["Sec-WebSocket-Key: short"]],
+    ["an invalid key", ["Sec-WebSocket-Key: short"]],
     ["another version", ["Sec-WebSocket-Version: 12"]],
-    ["a subprotocol list that cannot be read", ["Sec-WebSocket-Protocol: a,,b"]],
-    ["a subprotocol named twice", ["Sec-WebSocket-Protocol: a, a"]],
+    ["an invalid subprotocol list", ["Sec-WebSocket-Protocol: a,,b"]],
+    ["a repeated subprotocol", ["Sec-WebSocket-Protocol: a, a"]],
   ])("is rejected with 400 for %s, and no integration runs", async (_what, headers) => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
@@ -217,10 +217,10 @@ describe("a client that disconnects while $connect is pending", () => {
 
 describe("hostile HTTP", () => {
   test.each([
-    ["bytes that are no HTTP", "\x00\x01\x02\r\n\r\n"],
-    ["a header that is none", "GET /dev HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n"],
-    ["a target without path", "GET * HTTP/1.1\r\nHost: x\r\n\r\n"],
-    ["a target that is no URL", "GET http://[/dev HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["bytes that are not HTTP", "\x00\x01\x02\r\n\r\n"],
+    ["an invalid header", "GET /dev HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n"],
+    ["a target without a path", "GET * HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["a target that is not a URL", "GET http://[/dev HTTP/1.1\r\nHost: x\r\n\r\n"],
     ["a target with an authority", "GET //@:99999 HTTP/1.1\r\nHost: x\r\n\r\n"],
     ["a tunnel", "CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n"],
     ["a method that fetch forbids", "TRACE /dev HTTP/1.1\r\nHost: x\r\n\r\n"],
@@ -228,9 +228,9 @@ describe("hostile HTTP", () => {
       "an id that cannot be decoded",
       "POST /dev/@connections/%E0%A4%A HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
     ],
-    ["a head without end", `GET /dev HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(100_000)}\r\n\r\n`],
+    ["a head without an end", `GET /dev HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(100_000)}\r\n\r\n`],
     [
-      "an upgrade to something else",
+      "an upgrade to another protocol",
       "GET /dev HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     ],
     [

@@ -50,8 +50,8 @@ test("reports a pair of names once", async () => {
 test.each([
   ["the same name", "http://localhost:3000", "localhost", 403],
   ["no page", undefined, "localhost", 403],
-  ["a page elsewhere", "https://www.example.com", "localhost", 403],
-  ["an Origin that is no URL", "null", "localhost", 403],
+  ["a page on another machine", "https://www.example.com", "localhost", 403],
+  ["an Origin that is not a URL", "null", "localhost", 403],
   ["an allowed connect", "http://127.0.0.1:3000", "localhost", 200],
   ["a backend that fails", "http://127.0.0.1:3000", "localhost", 503],
 ])("reports nothing for %s", async (_what, origin, host, status) => {

@@ -72,10 +72,10 @@ describe("a valid signature", () => {
 
   test.each([
     ["=", "/dev/@connections/AAAAAAAAAAAAAAA%3D"],
-    ["an at sign that is encoded", "/dev/%40connections/AAAAAAAAAAAAAAA%3D"],
+    ["an encoded at sign", "/dev/%40connections/AAAAAAAAAAAAAAA%3D"],
     ["a percent sign", "/dev/@connections/%25"],
     ["letters of another alphabet", "/dev/@connections/%C3%A4"],
-    ["what encodeURIComponent leaves alone", "/dev/@connections/!'()*"],
+    ["characters that encodeURIComponent does not encode", "/dev/@connections/!'()*"],
     ["nothing", "/"],
   ])("covers the path encoded a second time: %s", async (_what, path) => {
     expect(verify(await signed({ path }))).toBeUndefined();
@@ -146,9 +146,9 @@ describe("a signature is rejected", () => {
     ["another scheme", /^AWS4-HMAC-SHA256 /, "Bearer "],
     ["another algorithm", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA512"],
     ["no scope", /Credential=[^,]+/, "Credential=AKIDEXAMPLE"],
-    ["another ending of its scope", "/aws4_request", "/aws5_request"],
+    ["another suffix of its scope", "/aws4_request", "/aws5_request"],
     ["a signature that is too short", /[0-9a-f]{2}$/, ""],
-    ["a signature in capitals", /[0-9a-f]{64}$/, "A".repeat(64)],
+    ["a signature in capital letters", /[0-9a-f]{64}$/, "A".repeat(64)],
   ])("with %s", async (_what, from, to) => {
     expect(verify(changed(await signed(), from, to))).toBe("Missing Authentication Token");
   });

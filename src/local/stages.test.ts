@@ -184,8 +184,8 @@ describe("a stage", () => {
 
 describe("a domain", () => {
   test.each([
-    ["an API that is not there", { "": { apiId: "second", stage: "dev" } }, "ws.example.test/"],
-    ["a stage that is not there", { chat: { apiId: "first", stage: "test" } }, "ws.example.test/chat"],
+    ["an unknown API", { "": { apiId: "second", stage: "dev" } }, "ws.example.test/"],
+    ["an unknown stage", { chat: { apiId: "first", stage: "test" } }, "ws.example.test/chat"],
   ])("is rejected with %s", (_what, mappings, name) => {
     expect(() => stagesOf({ first: { dev: {} } }, { "ws.example.test": mappings })).toThrow(
       `domains: "${name}" leads to a stage that does not exist.`,

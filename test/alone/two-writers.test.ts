@@ -27,7 +27,7 @@ beforeEach(async () => {
 });
 afterEach(() => world.close());
 
-/** A command in a terminal, on the database that the app is serving from. */
+/** Runs a command in a terminal, on the database of the running app. */
 function cli(...args: string[]) {
   return promisify(execFile)(process.execPath, [join(root, "bin/sallyport.js"), ...args], {
     env: {
@@ -38,7 +38,7 @@ function cli(...args: string[]) {
   });
 }
 
-test("the app and the command line write to one database at once, and no write fails or is lost", async () => {
+test("the app and the command line write to one database at the same time, and no write fails or is lost", async () => {
   const { access } = world.sallyport;
   await access.grant("ann", chat.can_use_chat);
   let isOver = false;
@@ -56,7 +56,7 @@ test("the app and the command line write to one database at once, and no write f
   let events = 0;
   const writeEvents = async () => {
     for (; !isOver || events < EVENTS_AT_LEAST; events++) {
-      // A token, a connect, two moves and a disconnect: each of them writes.
+      // A token, a connect, two moves and a disconnect, each of which writes.
       const ann = await world.connect("ann", { channel: "rooms/general" });
       await ann.result("change_channel", { channel: "rooms/random" });
       await ann.result("change_channel", { channel: "rooms/general" });

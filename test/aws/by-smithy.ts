@@ -2,7 +2,7 @@ import { createHash, createHmac } from "node:crypto";
 import { SignatureV4 } from "@smithy/signature-v4";
 import type { AwsCredentials, SignableCall } from "../../src/delivery/sigv4.ts";
 
-/** Node's hashes in the form that smithy asks for. */
+/** SHA-256 and HMAC of Node.js with the interface that smithy requires. */
 class Sha256 {
   #hash;
   constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
@@ -26,7 +26,7 @@ function signer(region: string, credentials: AwsCredentials): SignatureV4 {
   });
 }
 
-/** The headers of a call of the Management API as AWS's own signer makes them. */
+/** Returns the headers of a Management API call, signed by the signer of the AWS SDK. */
 export async function bySmithy(
   region: string,
   credentials: AwsCredentials,
@@ -56,7 +56,10 @@ export async function bySmithy(
   return (signed as unknown as { headers: Record<string, string> }).headers;
 }
 
-/** The query of an upgrade request as AWS's own signer makes it, for whom cannot send headers. */
+/**
+ * Returns the query of an upgrade request, signed by the signer of the AWS SDK. Browsers need it
+ * because they cannot set headers.
+ */
 export async function queryBySmithy(
   region: string,
   credentials: AwsCredentials,

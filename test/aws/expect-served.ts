@@ -3,8 +3,8 @@ import { hashSecret } from "../../src/auth/gateways.ts";
 import { type ProvisioningWorld, secretOf } from "./provisioning-world.ts";
 
 /**
- * What must hold whenever a stage serves: it is what the app takes. Every call is proved, every answer reaches the socket, and the Management
- * API is where our record says it is.
+ * Checks what must hold whenever a stage serves: the app accepts every call, every answer reaches
+ * the socket, and the Management API has the address in the database.
  */
 export async function expectServed(world: ProvisioningWorld, where: string): Promise<void> {
   const record = await world.record();

@@ -26,8 +26,8 @@ afterEach(async () => {
 const PAGE = `<html>\r\n<title>\u001b[2J502 Bad Gateway</title>${"x".repeat(300)}`;
 const EXCERPT = `"<html>\\r\\n<title>\\u001b[2J502 Bad Gateway</title>${"x".repeat(200 - 42)}" …`;
 
-describe("the page of a proxy in front of AWS", () => {
-  test.each([200, 403, 404, 502])("with status %d is quoted, with the URL", async (status) => {
+describe("an answer of a proxy in front of AWS", () => {
+  test.each([200, 403, 404, 502])("with status %d is quoted with the URL", async (status) => {
     answer = (_request, response) => response.writeHead(status, { "content-type": "text/html" }).end(PAGE);
     await expect(plane.read(new GetApiCommand({ ApiId: "a1b2c3d4e5" }))).rejects.toMatchObject({
       name: "ProvisioningError",
@@ -37,7 +37,7 @@ describe("the page of a proxy in front of AWS", () => {
     });
   });
 
-  test.each([[404], [502]])("with status %d is no proof that an API does not exist", async (status) => {
+  test.each([[404], [502]])("with status %d does not mean that an API does not exist", async (status) => {
     answer = (_request, response) => response.writeHead(status).end("<p>no");
     const failure = plane.read(new GetApiCommand({ ApiId: "a1b2c3d4e5" }));
     await expect(failure).rejects.toMatchObject({
@@ -46,7 +46,7 @@ describe("the page of a proxy in front of AWS", () => {
     });
   });
 
-  test("is tried again if the proxy fails, and not if it rejects the request", async () => {
+  test("is retried if the proxy fails, but not if it rejects the request", async () => {
     for (const [status, count] of [
       [502, 4],
       [403, 1],
@@ -71,7 +71,7 @@ describe("the page of a proxy in front of AWS", () => {
   });
 });
 
-test("an error of AWS itself is reported by its name and message", async () => {
+test("an error of AWS is reported with its name and message", async () => {
   answer = (_request, response) =>
     response
       .writeHead(403, { "x-amzn-errortype": "AccessDeniedException", "content-type": "application/json" })
@@ -81,7 +81,7 @@ test("an error of AWS itself is reported by its name and message", async () => {
   );
 });
 
-test("an answer without a body is reported by its status", async () => {
+test("an answer without a body is reported with its status", async () => {
   answer = (_request, response) => response.writeHead(502).end();
   await expect(plane.read(new GetApiCommand({ ApiId: "a1b2c3d4e5" }))).rejects.toThrow(
     /^GetApi in eu-west-1 was answered 502: /,

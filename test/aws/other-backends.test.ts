@@ -19,7 +19,7 @@ function hasPython(): boolean {
   }
 }
 
-test("4f the backend in docs/local-development.md, in Python, speaks and is heard", async ({ skip }) => {
+test("4f the Python backend in docs/local-development.md receives and sends messages", async ({ skip }) => {
   if (!hasPython()) skip("there is no python3");
   const page = readFileSync(join(root, "docs/local-development.md"), "utf8");
   const [, written = ""] = /```python\n([\s\S]+?)```/.exec(page) ?? [];

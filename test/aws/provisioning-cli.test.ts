@@ -18,7 +18,9 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Runs the command line as a terminal would, where AWS's SDK finds its address and a key in the environment. */
+/**
+ * Runs the command line in a terminal. The AWS SDK reads its endpoint and key from the environment.
+ */
 function sallyport(args: string[], env: Record<string, string> = {}, onError?: OnError) {
   const all = {
     ...process.env,
@@ -43,10 +45,10 @@ function sallyport(args: string[], env: Record<string, string> = {}, onError?: O
   });
 }
 
-/** Told of what comes on stderr. */
+/** Called with each chunk of stderr. */
 type OnError = (text: string, child: ChildProcess) => void;
 
-test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async () => {
+test("F55, F56 the commands print the life cycle of a gateway from plan to destroy", async () => {
   const migrated = await new Promise<string>((done) => {
     const env = {
       ...process.env,
@@ -108,7 +110,7 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
     secrets: 1,
   });
 
-  // A rotation that is stopped while it waits after its deployment denies no call, and apply finishes it.
+  // A rotation that stops while it waits after its deployment denies no call. Apply finishes it.
   const deployments = () =>
     aws.calls.filter(({ operation, status }) => operation === "CreateDeployment" && status === 201).length;
   const before = deployments();
@@ -162,7 +164,7 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
   });
 });
 
-test("what is wrong is one line that says what to do", async () => {
+test("an error is one line that contains what to do", async () => {
   const wrong = async (args: string[], env?: Record<string, string>) => {
     const { code, out, err } = await sallyport(args, env);
     expect({ code, out }).toEqual({ code: 1, out: "" });

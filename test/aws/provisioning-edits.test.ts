@@ -20,7 +20,7 @@ const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:chat`;
 const LAMBDA = `arn:aws:lambda:${REGION}:123456789012:function:moderation`;
 const FORMER = `arn:aws:lambda:${REGION}:123456789012:function:former`;
 
-/** What there is of everything, and then is otherwise. */
+/** Definitions that differ in every option. */
 const BEFORE: Partial<GatewayOptions> = {
   routes: { moderate: "https://www.example.com/ws/moderation/moderate", old: { lambda: FORMER } },
   tags: { team: "chat" },
@@ -39,7 +39,7 @@ const AFTER: Partial<GatewayOptions> = {
 const OLD = { name: "ws.example.com", certificateArn: CERTIFICATE, mappingKey: "chat" };
 const NEXT = { ...OLD, name: "next.example.com" };
 
-/** What a stage serves, without its ids. */
+/** Returns what a stage serves, without ids. */
 function shape({ routes, integrations }: Snapshot): readonly unknown[] {
   return routes.map(({ RouteKey, Target, responses }) => {
     const integration = integrations.find(({ IntegrationId }) => Target === `integrations/${IntegrationId}`);
@@ -47,45 +47,45 @@ function shape({ routes, integrations }: Snapshot): readonly unknown[] {
   });
 }
 
-describe("whatever is edited, and wherever that is cut off", () => {
-  const lives: Record<
+describe("an interrupted edit", () => {
+  const edits: Record<
     string,
-    { from: Partial<GatewayOptions>; to: Partial<GatewayOptions>; isAnew?: boolean }
+    { from: Partial<GatewayOptions>; to: Partial<GatewayOptions>; recreate?: boolean }
   > = {
-    "everything, there": { from: BEFORE, to: AFTER },
-    "everything, and back": { from: AFTER, to: BEFORE },
-    "the only address, to another": {
+    "all options": { from: BEFORE, to: AFTER },
+    "all options in reverse": { from: AFTER, to: BEFORE },
+    "the only domain to another one": {
       from: { domain: [OLD, NEXT], disableExecuteApiEndpoint: true },
       to: { domain: NEXT, disableExecuteApiEndpoint: true },
-      isAnew: true,
+      recreate: true,
     },
-    "a domain alone, to none": {
+    "the only domain to none": {
       from: { domain: OLD, disableExecuteApiEndpoint: true },
       to: {},
-      isAnew: true,
+      recreate: true,
     },
-    "a domain beside, to it alone": {
+    "an additional domain to the only one": {
       from: { domain: OLD },
       to: { domain: OLD, disableExecuteApiEndpoint: true },
     },
   };
   const faults: Record<string, Fault> = {
-    "AWS refuses": { kind: "refused", status: 403, type: "AccessDeniedException" },
+    "AWS rejects a call": { kind: "refused", status: 403, type: "AccessDeniedException" },
     "the answer is lost": { kind: "answer lost" },
   };
-  const cases = Object.keys(lives).flatMap((life) =>
-    [...Object.keys(faults), "the process dies"].map((fault) => [life, fault] as const),
+  const cases = Object.keys(edits).flatMap((edit) =>
+    [...Object.keys(faults), "the process is killed"].map((fault) => [edit, fault] as const),
   );
 
   test.each(cases)(
-    "%s, where %s: every call is proved and answered on the way, and the end is as defined",
-    async (life, how) => {
-      const { from, to, isAnew } = lives[life] as (typeof lives)[string];
+    "%s, %s: every call is accepted and answered at each step, and the result matches the definition",
+    async (edit, how) => {
+      const { from, to, recreate } = edits[edit] as (typeof edits)[string];
       for (const arn of [LAMBDA, FORMER]) world.aws.functions.add(arn);
-      for (let at = 1, isOver = false; !isOver; at++) {
-        if (isAnew) await world.define(from).destroy();
+      for (let at = 1, isLast = false; !isLast; at++) {
+        if (recreate) await world.define(from).destroy();
         await world.define(from).apply();
-        // Whatever was deployed a moment ago.
+        // Skips the time in which a deployment is not served yet.
         world.aws.clock.advance(60_000);
         const first = world.aws.changes;
         let isHit = false;
@@ -97,18 +97,18 @@ describe("whatever is edited, and wherever that is cut off", () => {
         };
         const provisioner = world.define(to);
         let step = 0;
-        const dies = ({ action }: { action: string }) => {
+        const kill = ({ action }: { action: string }) => {
           if (faults[how] || action === "wait" || ++step !== at) return;
           isHit = true;
           throw new ProvisioningError("killed");
         };
-        const failure = await provisioner.apply(dies).then(
+        const failure = await provisioner.apply(kill).then(
           () => undefined,
           (error: unknown) => error,
         );
         const isExpected = failure === undefined || failure instanceof ProvisioningError;
         if (!isExpected) throw failure;
-        expect(failure !== undefined, `step ${at}`).toBe(isHit && /refuses|dies/.test(how));
+        expect(failure !== undefined, `step ${at}`).toBe(isHit && /rejects|killed/.test(how));
         await expectServed(world, `${at}: in the end`);
         world.aws.fault = () => undefined;
         await provisioner.apply();
@@ -119,13 +119,13 @@ describe("whatever is edited, and wherever that is cut off", () => {
           );
           expect(world.aws.functions.permissions(arn), `${arn}, step ${at}`).toHaveLength(isWanted ? 1 : 0);
         }
-        isOver = !isHit;
-        if (isOver) expect(at).toBeGreaterThan(2);
+        isLast = !isHit;
+        if (isLast) expect(at).toBeGreaterThan(2);
       }
     },
   );
 
-  test("an import, and what it changes then", async () => {
+  test("an import and its changes", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const apiId = world.apiId();
@@ -140,17 +140,17 @@ describe("whatever is edited, and wherever that is cut off", () => {
     }
   });
 
-  test("a removal of everything", async () => {
+  test("a removal of all resources", async () => {
     for (const arn of [LAMBDA, FORMER]) world.aws.functions.add(arn);
     for (const fault of Object.values(faults)) {
-      for (let at = 1, isOver = false; !isOver; at++) {
+      for (let at = 1, isLast = false; !isLast; at++) {
         const provisioner = world.define(BEFORE);
         await provisioner.apply();
         const first = world.aws.changes;
-        isOver = true;
+        isLast = true;
         world.aws.fault = (_, change) => {
           if (change !== first + at) return undefined;
-          isOver = false;
+          isLast = false;
           return fault;
         };
         await provisioner
@@ -171,7 +171,7 @@ describe("answers", () => {
   const kinds = ({ steps }: Plan) =>
     words({ steps }).filter((step) => /deploy|record|route response/.test(step));
 
-  test("that were pushed are pushed until what hands them over is deployed", async () => {
+  test("stay in push mode until the deployment that returns them", async () => {
     await world.define({ replies: "push" }).apply();
     const provisioner = world.define({});
     expect(kinds(await provisioner.apply())).toEqual([
@@ -183,7 +183,7 @@ describe("answers", () => {
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("that were handed over are pushed by every process before nothing hands them over any more", async () => {
+  test("are pushed by every process before the deployment that no longer returns them", async () => {
     await world.define({}).apply();
     let deployedAt = 0;
     let pushedAt = 0;
@@ -206,7 +206,7 @@ describe("answers", () => {
   });
 });
 
-test("a stage that deploys by itself is told not to before anything is half changed", async () => {
+test("automatic deployment of a stage is disabled before any other change", async () => {
   await world.define({}).apply();
   const ApiId = world.apiId();
   world.aws.apis.run("UpdateStage", { ApiId, StageName: "production", AutoDeploy: true });
@@ -230,11 +230,14 @@ const AFTER_WITHOUT_FUNCTIONS: Partial<GatewayOptions> = {
   routes: { next: "https://www.example.org/ws/moderation/next" },
 };
 
-describe.each(["merge", "replace"] as const)("a control plane whose updates %s maps", (updates) => {
+describe.each(["merge", "replace"] as const)("a control plane that %s maps in updates", (updates) => {
   beforeEach(() => {
     world.aws.apis.mapUpdates = updates;
   });
-  /** The entries of an integration's map. Some implementations keep those that were removed, as empty ones. */
+  /**
+   * Returns the entries of an integration's map. Some implementations keep removed entries as empty
+   * ones.
+   */
   const parameters = (index: number) => {
     const entries = Object.entries(world.served().integrations[index]?.RequestParameters ?? {});
     return Object.fromEntries(entries.filter(([, value]) => value !== ""));
@@ -304,7 +307,7 @@ describe.each(["merge", "replace"] as const)("a control plane whose updates %s m
     });
   });
 
-  test("is left as defined after everything was edited, rotated and edited back", async () => {
+  test("matches the definition after edits, a rotation and the reverse edits", async () => {
     for (const arn of [LAMBDA, FORMER]) world.aws.functions.add(arn);
     for (const options of [BEFORE, AFTER, BEFORE]) {
       await world.define(options).apply();
@@ -321,7 +324,7 @@ describe.each(["merge", "replace"] as const)("a control plane whose updates %s m
 describe("drift", () => {
   const path = "production";
 
-  test("of one route's limits is seen, as with 0 nothing gets through, and its logging is left alone", async () => {
+  test("of limits of one route is repaired, and its logging does not change", async () => {
     const provisioner = world.define({ throttling: { ratePerSecond: 100, burst: 200 } });
     await provisioner.apply();
     world.aws.apis.UpdateStage({
@@ -351,7 +354,7 @@ describe("drift", () => {
     });
   });
 
-  test("of an integration that leads through a link, or is of another kind: another one takes its place", async () => {
+  test("of an integration with a VPC link or another type is repaired with a new integration", async () => {
     const provisioner = world.define({});
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -378,7 +381,7 @@ describe("drift", () => {
       expect([ConnectionId, IntegrationType]).toEqual([undefined, "HTTP_PROXY"]);
   });
 
-  test("of a function's permission, whatever of it differs", async () => {
+  test("of any part of a function's permission is repaired", async () => {
     world.aws.functions.add(LAMBDA);
     const provisioner = world.define({ target: { lambda: LAMBDA } });
     await provisioner.apply();
@@ -398,7 +401,7 @@ describe("drift", () => {
     }
   });
 
-  test("F43 of where API keys come from", async () => {
+  test("F43 the source of API keys can change", async () => {
     await world.define({}).apply();
     const provisioner = world.define({
       apiKeySelectionExpression: "$context.authorizer.usageIdentifierKey",
@@ -407,7 +410,7 @@ describe("drift", () => {
   });
 });
 
-test("F74 a route leads to another service, with the same proof", async () => {
+test("F74 a route to another service has the same secret", async () => {
   const service = "https://billing.example.com/ws/billing/default";
   await world.define({ routes: { billing: { service } } }).apply();
   const { integrations } = world.served();
@@ -420,7 +423,7 @@ test("F74 a route leads to another service, with the same proof", async () => {
   expect(new Set(integrations.map(secretOf)).size).toBe(1);
 });
 
-test("what AWS goes on to refuse is told soon, with its words", async () => {
+test("an error that AWS repeats is reported soon, in the words of AWS", async () => {
   await world.define({}).apply();
   const from = world.aws.clock.now;
   for (const [status, type] of [
@@ -438,7 +441,7 @@ test("what AWS goes on to refuse is told soon, with its words", async () => {
   expect(world.aws.clock.now - from).toBeLessThan(180_000);
 });
 
-test("a run that is told to end does so before its next change, keeps what it did, and keeps nobody out", async () => {
+test("an aborted run stops before its next change, keeps its changes and releases its lease", async () => {
   const ending = new AbortController();
   const provisioner = world.define({}, { signal: ending.signal });
   const ended = provisioner.apply(({ what }) => {

@@ -13,7 +13,7 @@ afterEach(() => world.close());
 const words = ({ steps }: Plan) => steps.map(({ action, what }) => `${action} ${what}`);
 const ids = () => world.aws.apis.all().map(({ ApiId }) => ApiId);
 
-/** The call that makes an API is answered with nothing, though it is made. */
+/** Makes AWS create an API without an answer. */
 function loseTheAnswer(): void {
   let isLost = false;
   world.aws.fault = (operation) => {
@@ -23,8 +23,8 @@ function loseTheAnswer(): void {
   };
 }
 
-describe("an API whose making was not answered", () => {
-  test("is waited for, where AWS shows it late: none is made beside it", async () => {
+describe("an API whose creation was not answered", () => {
+  test("is found when AWS lists it late, and no second one is created", async () => {
     loseTheAnswer();
     world.aws.apis.showsAfterMs = 25_000;
     await world.define().apply();
@@ -32,24 +32,24 @@ describe("an API whose making was not answered", () => {
     expect(await world.define().plan()).toEqual({ steps: [] });
   });
 
-  test("and which AWS shows when another is in use: the empty one goes, with the next run or at the end", async () => {
+  test("is removed if it is empty and another one is in use, by the next run or by destroy", async () => {
     for (const end of ["apply", "destroy"] as const) {
       loseTheAnswer();
       world.aws.apis.showsAfterMs = 120_000;
       const provisioner = world.define();
       await provisioner.apply();
-      const [twin, used] = ids();
+      const [duplicate, used] = ids();
       expect(used).toBe((await world.record())?.apiId);
       world.aws.clock.advance(120_000);
       world.aws.fault = () => undefined;
-      expect(words(await provisioner.plan())).toEqual([`remove API ${twin}`]);
+      expect(words(await provisioner.plan())).toEqual([`remove API ${duplicate}`]);
       await provisioner[end]();
       expect(ids()).toEqual(end === "apply" ? [used] : []);
       await provisioner.destroy();
     }
   });
 
-  test("nor is the one kept that a killed run had only begun, where the other serves", async () => {
+  test("is removed if a killed run only began it and another one serves", async () => {
     loseTheAnswer();
     world.aws.apis.showsAfterMs = 120_000;
     const provisioner = world.define();
@@ -58,14 +58,14 @@ describe("an API whose making was not answered", () => {
     });
     await expect(dies).rejects.toThrow("killed");
     world.aws.clock.advance(120_000);
-    const [twin, begun] = ids();
+    const [duplicate, begun] = ids();
     expect((await world.record())?.apiId).toBe(begun);
-    expect(words(await provisioner.apply())[0]).toBe(`remove API ${twin}`);
+    expect(words(await provisioner.apply())[0]).toBe(`remove API ${duplicate}`);
     expect(ids()).toEqual([begun]);
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("and which has something in it is somebody's: nothing is done until they are told apart", async () => {
+  test("is not removed if it has resources, and the run fails until the user decides", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const second = world.aws.apis.CreateApi({
@@ -82,8 +82,8 @@ describe("an API whose making was not answered", () => {
   });
 });
 
-describe("whose an API is", () => {
-  test("says its tag: another database's of the same name is not touched, even while one is being made", async () => {
+describe("the owner of an API", () => {
+  test("is in its tag: an API of another database with the same name is not changed", async () => {
     const theirs = world.aws.apis.CreateApi({
       Name: "chat",
       ProtocolType: "WEBSOCKET",
@@ -92,7 +92,7 @@ describe("whose an API is", () => {
     }).ApiId;
     const provisioner = world.define();
     await expect(provisioner.apply()).rejects.toThrow(`import "chat" ${theirs}`);
-    // It had begun before the other one was there.
+    // It started before the other API existed.
     await world.app[INTERNAL].provisioning.gateways.register({
       name: "chat",
       stage: "production",
@@ -102,7 +102,7 @@ describe("whose an API is", () => {
     expect(ids()).toEqual([theirs]);
   });
 
-  test("says our record, where somebody took its tags away", async () => {
+  test("is in the record of the database if the tags were removed", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const apiId = world.apiId();
@@ -114,7 +114,7 @@ describe("whose an API is", () => {
     expect(ids()).toEqual([apiId]);
   });
 
-  test("is to be said of a gateway that was registered by hand: its sockets stay where they are", async () => {
+  test("must be set for a gateway that was registered manually, and its connections stay", async () => {
     const { apis } = world.aws;
     const { ApiId = "" } = apis.CreateApi({
       Name: "made by hand",
@@ -134,7 +134,7 @@ describe("whose an API is", () => {
     expect(ids()).toEqual([ApiId]);
   });
 
-  test("is nobody's any more when it is released, and what it serves stays", async () => {
+  test("is unset by release, and the API keeps serving", async () => {
     const provisioner = world.define({ tags: { team: "chat" } });
     await provisioner.apply();
     const apiId = world.apiId();
@@ -158,7 +158,7 @@ describe("whose an API is", () => {
     expect(ids()).toEqual([apiId]);
   });
 
-  test("is removed or released as it was when somebody was asked, or not at all", async () => {
+  test("must not change between the confirmation and the removal or release", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const [destruction, release] = [await provisioner.planDestruction(), await provisioner.planRelease()];
@@ -176,7 +176,7 @@ describe("whose an API is", () => {
     expect(ids()).toEqual([]);
   });
 
-  test("is said by import in any order in which it may be cut off", async () => {
+  test("is set by an import that was interrupted at any step", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const apiId = world.apiId();

@@ -15,8 +15,8 @@ const DOMAIN = { name: "ws.example.com", certificateArn: certificate(1) };
 const words = ({ steps }: { steps: readonly { action: string; what: string }[] }) =>
   steps.map(({ action, what }) => `${action} ${what}`);
 
-describe("F45, F75 a domain of one's own", () => {
-  test("B52 is made with its mapping, and status says what to put into DNS", async () => {
+describe("F45, F75 a custom domain", () => {
+  test("B52 is created with its mapping, and status prints the DNS record to create", async () => {
     const provisioner = world.define({ domain: { ...DOMAIN, mappingKey: "chat" } });
     await provisioner.apply();
     expect(await provisioner.status()).toMatchObject({
@@ -33,7 +33,7 @@ describe("F45, F75 a domain of one's own", () => {
     });
   });
 
-  test("changes its certificate and key, moves, and goes", async () => {
+  test("can change its certificate and mapping key, move, and be removed", async () => {
     const change = async (options: Partial<GatewayOptions>) => {
       const provisioner = world.define(options);
       const done = words(await provisioner.apply());
@@ -61,7 +61,7 @@ describe("F45, F75 a domain of one's own", () => {
     ]);
   });
 
-  test("moves without an hour in which neither leads anywhere: both do, until the old one is taken out", async () => {
+  test("moves without an outage: both domains work until the old one is removed", async () => {
     const next = { ...DOMAIN, name: "sockets.example.com" };
     const both = { ...DOMAIN, mappingKey: "v1" };
     await world.define({ domain: DOMAIN }).apply();
@@ -89,7 +89,7 @@ describe("F45, F75 a domain of one's own", () => {
     );
   });
 
-  test("stays where another gateway leads from it, and goes with that one", async () => {
+  test("stays while another gateway maps it, and is removed with that gateway", async () => {
     await world.define({ domain: DOMAIN }).apply();
     const other = { ...DOMAIN, mappingKey: "other" };
     await world.define({ name: "other", domain: other }).apply();
@@ -100,7 +100,7 @@ describe("F45, F75 a domain of one's own", () => {
     ]);
   });
 
-  test("that somebody takes away while it is looked at is as if it had been gone before", async () => {
+  test("that is deleted while it is read counts as absent", async () => {
     const { domains } = world.aws.apis;
     domains.CreateDomainName({
       DomainName: "other.example.com",
@@ -115,7 +115,7 @@ describe("F45, F75 a domain of one's own", () => {
     await world.define().apply();
   });
 
-  test("whose certificate has to be looked after says so", async () => {
+  test("with a certificate that needs attention is reported", async () => {
     const provisioner = world.define({ domain: DOMAIN });
     await provisioner.apply();
     const [configuration] =
@@ -124,7 +124,7 @@ describe("F45, F75 a domain of one's own", () => {
     expect((await provisioner.status()).dns[0]?.status).toBe("PENDING_CERTIFICATE_REIMPORT");
   });
 
-  test("that leads elsewhere already is left there", async () => {
+  test("that leads to another API is not changed", async () => {
     await world.define({ domain: DOMAIN }).apply();
     const other = world.define({ name: "other", domain: DOMAIN });
     await expect(other.plan()).rejects.toThrow(
@@ -134,7 +134,7 @@ describe("F45, F75 a domain of one's own", () => {
     expect(world.aws.apis.all()).toHaveLength(2);
   });
 
-  test("alone reaches the API where that is wanted, for the Management API too", async () => {
+  test("can be the only address of the API, also for the Management API", async () => {
     const provisioner = world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true });
     await provisioner.apply();
     expect(world.served().api.DisableExecuteApiEndpoint).toBe(true);
@@ -151,7 +151,7 @@ describe("1e functions", () => {
     world.aws.functions.add(OTHER_FUNCTION);
   });
 
-  test("are called by AWS_PROXY, and may be by this API alone", async () => {
+  test("are invoked with AWS_PROXY, and only this API is allowed to invoke them", async () => {
     const provisioner = world.define({
       target: { lambda: CHAT_FUNCTION },
       routes: { moderate: { lambda: OTHER_FUNCTION } },
@@ -177,7 +177,7 @@ describe("1e functions", () => {
     expect(functions.allows(CHAT_FUNCTION, source("zzzzzzzzzz", "$connect"))).toBe(false);
   });
 
-  test("and servers beside each other: only what goes to servers is proved by a secret", async () => {
+  test("can be combined with servers, and only requests to servers contain the secret", async () => {
     await world.define({ routes: { moderate: { lambda: OTHER_FUNCTION } } }).apply();
     const parameters = world
       .served()
@@ -185,14 +185,14 @@ describe("1e functions", () => {
     expect(parameters).toEqual([11, 11, 11, 0]);
   });
 
-  test("that do not exist are named", async () => {
+  test("that do not exist are named in the error", async () => {
     const lambda = `arn:aws:lambda:${REGION}:123456789012:function:nobody`;
     await expect(world.define({ target: { lambda } }).apply()).rejects.toThrow(
       /AddPermission in eu-west-1 was answered 404: ResourceNotFoundException: Function not found: .*nobody/,
     );
   });
 
-  test("that are called no more may be no more", async () => {
+  test("lose their permission when they are no longer called", async () => {
     await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
     const ours = [`sallyport-${world.apiId()}`];
     expect(world.aws.functions.permissions(CHAT_FUNCTION)).toEqual(ours);
@@ -209,7 +209,7 @@ describe("1e functions", () => {
     expect(world.aws.functions.permissions(OTHER_FUNCTION)).toEqual([]);
   });
 
-  test("take over from a server, and back", async () => {
+  test("can replace a server, and be replaced by one", async () => {
     await world.define().apply();
     const served = world.servedSecrets();
     world.aws.fault = async () => {
@@ -238,7 +238,7 @@ describe("1e functions", () => {
   });
 });
 
-test("a certificate of a domain that others have made is theirs to change", async () => {
+test("a certificate of a domain that others created is not changed", async () => {
   world.aws.apis.domains.CreateDomainName({
     DomainName: "old.example.com",
     DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
@@ -249,8 +249,8 @@ test("a certificate of a domain that others have made is theirs to change", asyn
   );
 });
 
-describe("what cannot be changed under open sockets", () => {
-  test("is refused: another stage, another region", async () => {
+describe("what cannot change while connections are open", () => {
+  test("rejects another stage or another region", async () => {
     await world.define({ domain: DOMAIN }).apply();
     await expect(world.define({ domain: DOMAIN, stage: "v2" }).plan()).rejects.toThrow(
       'Gateway "chat" serves the stage production, and its connections cannot be moved to v2. Define another gateway for v2',
@@ -260,7 +260,7 @@ describe("what cannot be changed under open sockets", () => {
     );
   });
 
-  test("nor is another environment's API of the same name taken over, or a stack's", async () => {
+  test("does not take over an API of the same name in another environment or in a stack", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const apiId = world.apiId();
@@ -285,7 +285,7 @@ describe("what cannot be changed under open sockets", () => {
 });
 
 describe("import", () => {
-  /** An API as the Python package makes it. */
+  /** Creates an API as the Python package does. */
   function madeByOthers(): string {
     const { apis } = world.aws;
     const { ApiId } = apis.CreateApi({
@@ -314,7 +314,7 @@ describe("import", () => {
     return ApiId ?? "";
   }
 
-  test("makes an API that is there this gateway's; plan says what differs, apply keeps what sockets rest on", async () => {
+  test("adopts an existing API, and apply keeps what connections depend on", async () => {
     const apiId = madeByOthers();
     const provisioner = world.define({ tags: { owner: "ops" } });
     expect(words(await provisioner.adopt(apiId))).toEqual([
@@ -339,7 +339,7 @@ describe("import", () => {
     expect(await provisioner.adopt(apiId)).toEqual({ steps: [] });
   });
 
-  test("of what is not there, is another kind of API, or somebody else's, changes nothing", async () => {
+  test("of a missing API, another kind of API or another owner's API changes nothing", async () => {
     const apiId = madeByOthers();
     await expect(world.define().adopt("nothere123")).rejects.toThrow(/GetApi in eu-west-1 was answered 404/);
     await world.define({ name: "one" }).adopt(apiId);
@@ -376,7 +376,7 @@ describe("destroy", () => {
     expect(await world.record("other")).toBeDefined();
   });
 
-  test("leaves a domain that others use, or that was there before", async () => {
+  test("keeps a domain that others use or that existed before", async () => {
     world.aws.apis.domains.CreateDomainName({
       DomainName: "old.example.com",
       DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
@@ -395,7 +395,7 @@ describe("destroy", () => {
     );
   });
 
-  test("that was cut off at any step is gone on with", async () => {
+  test("continues after an interruption at any step", async () => {
     for (let at = 1; at <= 5; at++) {
       const provisioner = world.define({ domain: DOMAIN });
       await provisioner.apply();
@@ -411,7 +411,7 @@ describe("destroy", () => {
   });
 });
 
-test("F77 environments stand beside each other, each found by its own name", async () => {
+test("F77 environments are independent, and each is found by its own name", async () => {
   const staging = world.define({ name: "chat staging", stage: "staging" });
   await staging.apply();
   await world.define({ name: "chat production" }).apply();

@@ -38,7 +38,7 @@ const DOMAIN = { name: "ws.example.com", certificateArn: certificate(1), mapping
 const FORMER_DOMAIN = { ...DOMAIN, name: "old.example.com" };
 const at = (path: string) => `arn:aws:apigateway:${REGION}::/${path}`;
 
-/** One of everything that a policy depends on. */
+/** A definition with one of each resource that a policy depends on. */
 const EVERYTHING: Partial<GatewayOptions> = {
   routes: { moderate: { lambda: MODERATION } },
   tags: { team: "chat" },
@@ -46,7 +46,10 @@ const EVERYTHING: Partial<GatewayOptions> = {
   domain: DOMAIN,
 };
 
-/** The gateway, for somebody who may do what `sallyport gateway policy` prints of it at this moment, and nothing else. */
+/**
+ * The gateway for a user with exactly the policy that `sallyport gateway policy` prints at this
+ * time.
+ */
 async function printed(options: Partial<GatewayOptions>, given: PolicyOptions = {}): Promise<Provisioner> {
   const provisioner = world.define(options);
   const record = await world.record();
@@ -58,18 +61,18 @@ async function printed(options: Partial<GatewayOptions>, given: PolicyOptions = 
   return provisioner;
 }
 
-/** What somebody else, who may do everything, does meanwhile. */
+/** Runs an operation as another user with all permissions. */
 function byHand<Output>(operation: string, input: object): Output {
   return world.aws.apis.run(operation, input) as Output;
 }
 
-/** A domain as somebody else makes it. */
+/** Creates a domain as another owner does. */
 function domainOf(DomainName: string, number = 1) {
   const configuration = { CertificateArn: certificate(number), EndpointType: "REGIONAL" };
   return { DomainName, DomainNameConfigurations: [configuration] };
 }
 
-/** Actions and resources of a policy without each of which all that was asked would be allowed just the same. */
+/** Returns the actions and resources of a policy that no call needed. */
 function needless(policy: PolicyDocument, asked: readonly Demand[]): readonly string[] {
   return policy.Statement.flatMap((statement, index) =>
     (["Action", "Resource"] as const).flatMap((part) =>
@@ -84,7 +87,7 @@ function needless(policy: PolicyDocument, asked: readonly Demand[]): readonly st
   );
 }
 
-/** An API that was made elsewhere, without a stage; and its id. */
+/** Creates an API without a stage as another owner does, and returns its id. */
 function madeByOthers(): string {
   const { ApiId = "" } = byHand<{ ApiId?: string }>("CreateApi", {
     Name: "made by hand",
@@ -98,9 +101,9 @@ describe("with the policy that is printed before the first apply", () => {
   test.each<[string, Partial<GatewayOptions>]>([
     ["servers", {}],
     ["everything", EVERYTHING],
-    ["a function alone", { target: { lambda: MODERATION } }],
-    ["a log by Firehose", { accessLog: { destinationArn: STREAM } }],
-  ])("a gateway of %s is planned, made and looked at, by nothing that is not needed", async (_, options) => {
+    ["only a function", { target: { lambda: MODERATION } }],
+    ["an access log with Firehose", { accessLog: { destinationArn: STREAM } }],
+  ])("a gateway of %s is planned, created and read, and no permission is unnecessary", async (_, options) => {
     const provisioner = await printed(options);
     await provisioner.plan();
     await provisioner.apply();
@@ -110,14 +113,14 @@ describe("with the policy that is printed before the first apply", () => {
     expect(policy && needless(policy, asked)).toEqual([]);
   });
 
-  test("a run that is cut off is gone on with", async () => {
+  test("an interrupted run is continued", async () => {
     const provisioner = await printed(EVERYTHING);
     world.aws.fault = (_, change) => (change % 3 === 0 ? { kind: "answer lost" } : undefined);
     for (let run = 1; run <= 10; run++) await provisioner.apply().catch(() => undefined);
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("nothing is changed or removed, and AWS's words say what is missing", async () => {
+  test("nothing is changed or removed, and the error of AWS names the missing permission", async () => {
     const other = madeByOthers();
     await (await printed(EVERYTHING)).apply();
     const first = world.aws.iam.policy as PolicyDocument;
@@ -138,11 +141,11 @@ describe("with the policy that is printed before the first apply", () => {
 });
 
 describe("with the policy that is printed afterwards", () => {
-  test("a whole life is led, each time with what is printed for the definition then", async () => {
+  test("a gateway is changed in all ways, each time with the policy of that definition", async () => {
     const change = async (options: Partial<GatewayOptions>, former: readonly string[] = []) => {
       const provisioner = await printed(options, { former });
       const done = words(await provisioner.apply());
-      // What was taken away need not be allowed any more.
+      // Permissions for removed resources are no longer necessary.
       expect(await (await printed(options)).status()).toMatchObject({ steps: [] });
       return done;
     };
@@ -173,7 +176,7 @@ describe("with the policy that is printed afterwards", () => {
     expect(await world.record()).toBeUndefined();
   });
 
-  test("everything that is made is destroyed", async () => {
+  test("all resources are destroyed", async () => {
     await (await printed(EVERYTHING)).apply();
     expect(words(await (await printed(EVERYTHING)).destroy())).toEqual([
       "remove mapping of ws.example.com/chat",
@@ -185,7 +188,7 @@ describe("with the policy that is printed afterwards", () => {
     ]);
   });
 
-  test("nothing is allowed that no life needs", async () => {
+  test("no permission is unnecessary for all operations", async () => {
     const apiId = madeByOthers();
     const former = [FORMER_DOMAIN.name, FORMER_FUNCTION];
     const provisioner = await printed(EVERYTHING, { apiId, former });
@@ -230,7 +233,7 @@ describe("with the policy that is printed afterwards", () => {
     expect(policy && needless(policy, asked)).toEqual([]);
   });
 
-  test("for any API, gateways are made, changed and destroyed by one role", async () => {
+  test("one role creates, changes and destroys gateways with any API", async () => {
     for (const description of ["one", "two"]) {
       const provisioner = await printed({ description, replies: "push" }, { apiId: "*" });
       await world.define({ tags: { team: "chat" } }).apply();
@@ -244,7 +247,7 @@ describe("with the policy that is printed afterwards", () => {
     expect(policy && needless(policy, asked)).toEqual([]);
   });
 
-  test("what the definition named before is not let go of until it is said", async () => {
+  test("resources of a former definition are not removed until they are passed as former resources", async () => {
     await (await printed(EVERYTHING)).apply();
     const refused =
       /AccessDeniedException: .* is not authorized to perform: (\S+) on resource: (\S+) because/;
@@ -271,7 +274,7 @@ describe("with the policy that is printed afterwards", () => {
     expect(await last.plan()).toEqual({ steps: [] });
   });
 
-  test("nothing of another API, domain or function is changed", async () => {
+  test("no other API, domain or function can be changed", async () => {
     await (await printed(EVERYTHING)).apply();
     const apiId = world.apiId();
     await printed(EVERYTHING, { former: [FORMER_DOMAIN.name] });
@@ -326,7 +329,7 @@ describe("with the policy that is printed afterwards", () => {
 describe("sallyport gateway policy", () => {
   const root = resolve(import.meta.dirname, "../..");
 
-  /** Runs it as a terminal would, on an app whose gateway was not applied yet. */
+  /** Runs the command in a terminal, with an app whose gateway was not applied yet. */
   function policy(...args: string[]) {
     const env = {
       ...process.env,
@@ -349,7 +352,7 @@ describe("sallyport gateway policy", () => {
     await policy("migrate");
   });
 
-  test("says what it is for, and prints what is asked for", async () => {
+  test("explains the policy and prints the requested parts", async () => {
     expect((await policy("gateway", "policy")).out).toMatch(
       /^To provision "chat" for the first time \(print the policy again after the first apply\):\n\{/,
     );
@@ -371,7 +374,7 @@ describe("sallyport gateway policy", () => {
 });
 
 describe("the policy of the app that serves", () => {
-  test("allows what the app calls of the Management API, at this stage of this API", async () => {
+  test("allows the Management API calls of the app, at this stage of this API", async () => {
     const arrived: { method: string; path: string }[] = [];
     const server = createServer(({ method = "", url: path = "" }, response) => {
       arrived.push({ method, path });

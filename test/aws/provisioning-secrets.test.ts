@@ -15,13 +15,13 @@ afterEach(() => world.close());
 
 const PARAMETER = `integration.request.header.${SECRET_HEADER}`;
 
-/** Whatever the stage sends is accepted, at this moment. */
+/** Checks that the app accepts the calls of the stage now. */
 async function expectAccepted(where: string): Promise<void> {
   const accepted = (await world.record())?.secretHashes ?? [];
   for (const hash of world.servedSecrets()) expect(accepted, where).toContain(hash);
 }
 
-/** A rotation in a world of its own, whose process dies before one of its steps. */
+/** Starts a rotation in a new world, and kills the process before one of its steps. */
 async function rotationKilledAt(at: number): Promise<Provisioner> {
   await world.close();
   world = await ProvisioningWorld.open();
@@ -35,8 +35,8 @@ async function rotationKilledAt(at: number): Promise<Provisioner> {
   return provisioner;
 }
 
-describe("1f a secret's rotation", () => {
-  test("gives AWS another one, and in the end the app accepts no other", async () => {
+describe("1f a rotation of the secret", () => {
+  test("gives AWS a new secret, and the app finally accepts no other one", async () => {
     const provisioner = world.define({
       routes: { moderate: "https://www.example.com/ws/moderation/moderate" },
     });
@@ -59,7 +59,7 @@ describe("1f a secret's rotation", () => {
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("waits until every process knows both, and until calls with the former have ended", async () => {
+  test("waits until every process has both secrets, and until calls with the former one have ended", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const at: Record<string, number> = {};
@@ -72,7 +72,7 @@ describe("1f a secret's rotation", () => {
     });
     const [accepted = 0, deployed = 0] = [at["change record in the database"], at.CreateDeployment];
     expect(deployed - accepted).toBeGreaterThanOrEqual(6000);
-    // Longest time of an integration's call, and of a deployment's way to every place.
+    // The longest timeout of an integration, plus the time until a deployment is served everywhere.
     expect(
       (at["remove the former secret from the record in the database"] ?? 0) - deployed,
     ).toBeGreaterThanOrEqual(60_000);
@@ -84,7 +84,7 @@ describe("1f a secret's rotation", () => {
     { kind: "refused", status: 403, type: "AccessDeniedException" },
   ];
 
-  test("that is cut off at any step: what AWS sends is accepted at every moment, and the next run ends it", async () => {
+  test("can be interrupted at any step: calls are always accepted, and the next run completes it", async () => {
     for (const fault of FAULTS) {
       for (let at = 1; at <= 4; at++) {
         await world.close();
@@ -95,11 +95,11 @@ describe("1f a secret's rotation", () => {
         const { changes } = world.aws;
         world.aws.fault = async (operation, change) => {
           await expectAccepted(`before ${operation}`);
-          // For good, so that it cannot go on by itself.
+          // Permanently, so that it cannot continue.
           return change >= changes + at ? fault : undefined;
         };
         await provisioner.rotateSecret().catch(() => undefined);
-        await expectAccepted("where it was cut off");
+        await expectAccepted("after the interruption");
         world.aws.fault = async (operation) => {
           await expectAccepted(`before ${operation}`);
           return undefined;
@@ -114,7 +114,7 @@ describe("1f a secret's rotation", () => {
     }
   });
 
-  test("that was cut off is to be ended before another one begins, and other changes do not come along", async () => {
+  test("that was interrupted must be completed before another one begins", async () => {
     for (let at = 1; at <= 6; at++) {
       const provisioner = await rotationKilledAt(at);
       world.aws.fault = async (operation) => {
@@ -137,22 +137,22 @@ describe("1f a secret's rotation", () => {
     );
   });
 
-  test("waits for the deployment, and forgets nothing where that failed", async () => {
+  test("waits for the deployment, and keeps the former secret if the deployment failed", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const [before] = world.servedSecrets();
     world.aws.apis.nextDeployments.push("FAILED");
     await expect(provisioner.rotateSecret()).rejects.toThrow(/^The deployment [a-z0-9]+ is FAILED/);
     expect(world.servedSecrets()).toEqual([before]);
-    await expectAccepted("after it failed");
+    await expectAccepted("after the failure");
     expect((await provisioner.status()).steps.map(({ what }) => what)).toEqual(["stage production"]);
     world.aws.apis.nextDeployments.push("PENDING");
     await provisioner.apply();
     expect(world.servedSecrets()).not.toEqual([before]);
-    await expectAccepted("after it was deployed");
+    await expectAccepted("after the deployment");
   });
 
-  test("whose process dies at any step: likewise", async () => {
+  test("can be killed at any step, with the same result", async () => {
     for (let at = 1; at <= 6; at++) {
       const provisioner = await rotationKilledAt(at);
       await expectAccepted(`killed at step ${at}`);
@@ -167,7 +167,7 @@ describe("1f a secret's rotation", () => {
     }
   });
 
-  test("that was cut off before it forgot the former secret is ended by an apply ten minutes later", async () => {
+  test("that kept the former secret is completed by apply ten minutes later", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const dies = provisioner.rotateSecret(({ what }) => {
@@ -184,7 +184,7 @@ describe("1f a secret's rotation", () => {
     expect(await provisioner.status()).toMatchObject({ secrets: 1, steps: [] });
   });
 
-  test("of what was never applied, or has no secret, is refused", async () => {
+  test("of a gateway that was never applied, or has no secret, is rejected", async () => {
     await expect(world.define().rotateSecret()).rejects.toThrow(/has not been applied yet/);
     const lambda = "arn:aws:lambda:eu-west-1:123456789012:function:chat";
     world.aws.functions.add(lambda);
@@ -195,7 +195,7 @@ describe("1f a secret's rotation", () => {
   });
 });
 
-test("T22 a secret is in no error, plan, status or audit", async () => {
+test("T22 a secret is in no error, plan, status or audit entry", async () => {
   const provisioner = world.define();
   await provisioner.apply();
   const secret = secretOf(world.served().integrations[0] ?? {});
@@ -210,18 +210,18 @@ test("T22 a secret is in no error, plan, status or audit", async () => {
       : undefined;
   const failure = await provisioner.rotateSecret().catch((error: unknown) => error);
   expect(String(failure)).toMatch(/BadRequestException: Invalid mapping expression specified: '…'/);
-  const told = [
+  const output = [
     await provisioner.plan(),
     await provisioner.status(),
     await world.app.access.audit.list(),
     String(failure),
   ];
-  expect(JSON.stringify(told)).not.toContain(secret);
+  expect(JSON.stringify(output)).not.toContain(secret);
   expect(inspect(failure, { depth: 9, showHidden: true })).not.toContain(secret);
 });
 
 describe("a secret", () => {
-  test("that nobody here knows, as in a new database, is taken from AWS when the API is imported", async () => {
+  test("that is not in the database, for example in a new one, is read from AWS on import", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const secrets = world.servedSecrets();
@@ -232,7 +232,7 @@ describe("a secret", () => {
     expect((await world.record())?.secretHashes).toEqual(secrets);
   });
 
-  test("that somebody changed at AWS is replaced, and what is deployed stays accepted", async () => {
+  test("that was changed at AWS is replaced, and a deployed one stays accepted", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -249,7 +249,7 @@ describe("a secret", () => {
     await expectAccepted("afterwards");
   });
 
-  test("that somebody changed at AWS: one that is deployed stays accepted, wherever the run that replaces it is cut off", async () => {
+  test("that was changed and deployed at AWS stays accepted if the run that replaces it is interrupted", async () => {
     for (const cut of ["killed", "lost"] as const) {
       for (let at = 1; at <= 5; at++) {
         await world.close();
@@ -282,7 +282,7 @@ describe("a secret", () => {
     }
   });
 
-  test("too weak to be one is not kept", async () => {
+  test("that is too weak is replaced", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();

@@ -14,13 +14,16 @@ import { ControlPlane } from "./control-plane/server.ts";
 export const REGION = "eu-west-1";
 export const CHAT = "https://www.example.com/ws/chat";
 
-/** What AWS's SDK finds in an environment. */
+/** The environment variables that the AWS SDK reads. */
 const CREDENTIALS = { AWS_ACCESS_KEY_ID: "AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY: "not a secret" };
 
-/** An app, its database, and AWS's control plane as far as provisioning sees it. AWS's time passes where it is waited for. */
+/**
+ * An app, its database, and the part of the AWS control plane that provisioning uses. The clock of
+ * AWS advances when a run waits.
+ */
 export class ProvisioningWorld {
   readonly aws: ControlPlane;
-  /** What happens in each wait of a run. */
+  /** Called during each wait of a run. */
   whileWaiting: () => Promise<unknown> = async () => undefined;
   readonly #database: TestDatabase;
   readonly #storage: Database;
@@ -46,7 +49,7 @@ export class ProvisioningWorld {
     return world;
   }
 
-  /** The app as it is now, with what was last defined. */
+  /** The app with its latest definition. */
   get app(): Sallyport {
     return this.#app;
   }
@@ -56,12 +59,12 @@ export class ProvisioningWorld {
     return this.#storage;
   }
 
-  /** Where the database is. */
+  /** Path or URL of the database. */
   get database(): string {
     return this.#database.source;
   }
 
-  /** Another version of the app, whose gateway "chat" is defined so. */
+  /** Defines the gateway "chat" again, as another version of the app. */
   define(
     options: Partial<GatewayOptions> = {},
     reached: Pick<ControlPlaneOptions, "timeoutMs" | "signal"> = {},
@@ -93,12 +96,16 @@ export class ProvisioningWorld {
     });
   }
 
-  /** Our record of the gateway. */
+  /** The record of the gateway in the database. */
   async record(name = "chat"): Promise<Gateway | undefined> {
     return this.#app[INTERNAL].provisioning.gateways.named(name);
   }
 
-  /** AWS's id of the API that has a gateway's tag. @throws when there is not exactly one */
+  /**
+   * Returns the id of the API with the gateway's tag.
+   *
+   * @throws Error if there is not exactly one
+   */
   apiId(name = "chat"): string {
     const ids = this.aws.apis
       .all()
@@ -108,14 +115,18 @@ export class ProvisioningWorld {
     return ids[0] as string;
   }
 
-  /** What the stage serves. @throws where it serves nothing */
+  /**
+   * Returns what the stage serves.
+   *
+   * @throws Error if it serves nothing
+   */
   served(stage = "production", name = "chat"): Snapshot {
     const snapshot = this.aws.apis.served(this.apiId(name), stage);
     if (!snapshot) throw new Error("the stage serves nothing");
     return snapshot;
   }
 
-  /** Hashes of the secrets that the stage's integrations send. */
+  /** Returns the hashes of the secrets that the integrations of the stage send. */
   servedSecrets(): readonly string[] {
     return [...new Set(this.served().integrations.map((integration) => hashSecret(secretOf(integration))))];
   }

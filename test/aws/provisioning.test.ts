@@ -17,7 +17,7 @@ const MODERATION = "https://www.example.com/ws/moderation/moderate";
 const CERTIFICATE = `arn:aws:acm:${REGION}:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000`;
 const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:chat`;
 
-/** All that can be wanted of an API with an HTTP backend. */
+/** All options of an API with an HTTP backend. */
 const EVERYTHING: Partial<GatewayOptions> = {
   routes: { moderate: MODERATION },
   description: "The chat",
@@ -73,7 +73,7 @@ describe("apply", () => {
     expect(new Set(integrations.map(secretOf)).size).toBe(1);
   });
 
-  test("B54 sets both halves of an answer on message routes, and neither on the others", async () => {
+  test("B54 sets both settings of a two-way route on message routes, and neither on the others", async () => {
     await world.define({ routes: { moderate: MODERATION } }).apply();
     const answers = world.served().routes.map(({ RouteKey, RouteResponseSelectionExpression, responses }) => {
       return [
@@ -93,7 +93,7 @@ describe("apply", () => {
     expect(await world.record()).toMatchObject({ replies: "push" });
   });
 
-  test("B46, B47 what plan says is what apply does, and then there is nothing left to do", async () => {
+  test("B46, B47 apply makes the changes that plan prints, and then nothing is left to do", async () => {
     const provisioner = world.define(EVERYTHING);
     const plan = await provisioner.plan();
     expect(world.aws.changes).toBe(0);
@@ -104,7 +104,7 @@ describe("apply", () => {
     expect(world.aws.changes).toBe(changes);
   });
 
-  test("F52 records the gateway, so that the app answers its calls and none before", async () => {
+  test("F52 records the gateway, so that the app accepts its calls, but not before", async () => {
     const provisioner = world.define();
     expect(await world.record()).toBeUndefined();
     await provisioner.apply();
@@ -116,7 +116,7 @@ describe("apply", () => {
       replies: "route",
       secretHashes: world.servedSecrets(),
     });
-    // Before the deployment that makes the calls.
+    // Before the deployment that starts the calls.
     const made = world.aws.calls.filter(({ operation }) => !operation.startsWith("Get"));
     expect(made.at(-1)).toMatchObject({ operation: "CreateDeployment", input: { StageName: "production" } });
   });
@@ -129,7 +129,7 @@ describe("apply", () => {
     });
   });
 
-  test("keeps who did it and what in the audit, of a run that failed as well", async () => {
+  test("writes who changed what to the audit log, also for a failed run", async () => {
     await world.define().apply();
     world.aws.fault = (operation) => (operation === "CreateRoute" ? REFUSED : undefined);
     await expect(world.define({ routes: { moderate: MODERATION } }).apply()).rejects.toThrow(
@@ -150,7 +150,7 @@ describe("apply", () => {
     });
   });
 
-  test("one run at a time: two at once would make two APIs", async () => {
+  test("runs are serialized, because two concurrent runs would create two APIs", async () => {
     const [one, two] = [world.define(), world.define()];
     const ended = await Promise.allSettled([one.apply(), two.apply()]);
     expect(ended.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
@@ -167,7 +167,7 @@ describe("apply", () => {
 const REFUSED: Fault = { kind: "refused", status: 403, type: "AccessDeniedException" };
 
 describe("B46 a run that fails", () => {
-  /** How many changes a whole run makes. */
+  /** Number of changes of a complete run. */
   async function changesOf(options: Partial<GatewayOptions>): Promise<number> {
     const other = await ProvisioningWorld.open();
     await other.define(options).apply();
@@ -208,11 +208,11 @@ describe("B46 a run that fails", () => {
   });
 
   test.each<{ how: string; fault: Fault }>([
-    { how: "no answer, and nothing done", fault: { kind: "lost" } },
-    { how: "no answer, though it was done", fault: { kind: "answer lost" } },
-    { how: "an error of AWS's own", fault: { kind: "refused", status: 500, type: "InternalFailure" } },
-    { how: "too many calls", fault: { kind: "refused", status: 429, type: "TooManyRequestsException" } },
-  ])("by $how, at any step: looks anew and goes on by itself", async ({ fault }) => {
+    { how: "no answer, and no change", fault: { kind: "lost" } },
+    { how: "no answer, but a change", fault: { kind: "answer lost" } },
+    { how: "an error of AWS", fault: { kind: "refused", status: 500, type: "InternalFailure" } },
+    { how: "a throttled call", fault: { kind: "refused", status: 429, type: "TooManyRequestsException" } },
+  ])("with $how at any step reads the state again and continues", async ({ fault }) => {
     const changes = await changesOf(EVERYTHING);
     for (let at = 1; at <= changes; at++) {
       await world.close();
@@ -224,7 +224,7 @@ describe("B46 a run that fails", () => {
     }
   });
 
-  test("because its process dies before any step: the next run goes on from there", async () => {
+  test("because its process was killed before any step is continued by the next run", async () => {
     const { steps } = await world.define(EVERYTHING).plan();
     for (let at = 1; at <= steps.length; at++) {
       await world.close();
@@ -240,7 +240,7 @@ describe("B46 a run that fails", () => {
     }
   });
 
-  test("because AWS is silent is told in time, and gone on with", async () => {
+  test("because AWS does not answer is reported in time and can be continued", async () => {
     const provisioner = world.define({}, { timeoutMs: 300 });
     world.aws.fault = (_, change) => (change === 2 ? { kind: "silent" } : undefined);
     await provisioner.apply();
@@ -250,13 +250,13 @@ describe("B46 a run that fails", () => {
     await expect(stuck).rejects.toThrow(/^UpdateApi in eu-west-1 was not answered: TimeoutError/);
   });
 
-  test("for good is told after a few rounds, with AWS's own words", async () => {
+  test("permanently is reported after a few rounds with the error of AWS", async () => {
     world.aws.fault = (operation) => (operation === "CreateStage" ? { kind: "lost" } : undefined);
     await expect(world.define().apply()).rejects.toThrow(/^CreateStage in eu-west-1 was not answered: /);
   });
 });
 
-describe("B50 what is edited reaches AWS", () => {
+describe("B50 an edited definition", () => {
   const changed = async (
     from: Partial<GatewayOptions>,
     to: Partial<GatewayOptions>,
@@ -270,7 +270,7 @@ describe("B50 what is edited reaches AWS", () => {
   };
   const DEPLOY = "deploy stage production";
 
-  test("F72 another backend: the three base routes follow, with the same integrations", async () => {
+  test("F72 of the target changes the three base routes, with the same integrations", async () => {
     const target = "https://other.example.com/ws/chat";
     await world.define().apply();
     const before = world.served().integrations.map(({ IntegrationId }) => IntegrationId);
@@ -286,7 +286,7 @@ describe("B50 what is edited reaches AWS", () => {
     ).toBe(true);
   });
 
-  test("F46, B48 a further route is made once, changed, and taken away with what only it called", async () => {
+  test("F46, B48 of a custom route creates it once, changes it, and removes it with its integration", async () => {
     expect(await changed({}, { routes: { moderate: MODERATION } })).toEqual([
       "create integration of moderate",
       "create route moderate",
@@ -306,7 +306,7 @@ describe("B50 what is edited reaches AWS", () => {
     expect(world.served().integrations).toHaveLength(3);
   });
 
-  test("B51 tags of API and stage, which are others' as well as ours", async () => {
+  test("B51 of tags changes those of API and stage, and keeps the tags of others", async () => {
     expect(await changed({ tags: { team: "chat", cost: "1" } }, { tags: { team: "realtime" } })).toEqual([
       "change tags of the API",
       "change tags of the stage production",
@@ -319,7 +319,7 @@ describe("B50 what is edited reaches AWS", () => {
     });
   });
 
-  test("name at AWS, description, and what selects routes", async () => {
+  test("can change the name, the description and the route selection", async () => {
     expect(
       await changed({}, { description: "The chat", routeSelectionExpression: "$request.body.type" }),
     ).toEqual(['change API "chat"', DEPLOY]);
@@ -327,7 +327,7 @@ describe("B50 what is edited reaches AWS", () => {
     expect(world.served().api.Description).toBe("The chat");
   });
 
-  test("throttling, which is never left at 0, and the access log", async () => {
+  test("can change throttling, which is never left at 0, and the access log", async () => {
     const stage = async () => {
       const { StageName: _, ...rest } = world.aws.apis.GetStage({
         ApiId: world.apiId(),
@@ -374,7 +374,7 @@ describe("B50 what is edited reaches AWS", () => {
 });
 
 describe("drift", () => {
-  test("of any kind is shown by status, and put right by apply", async () => {
+  test("of any kind is reported by status and repaired by apply", async () => {
     const provisioner = world.define(EVERYTHING);
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -420,10 +420,10 @@ describe("drift", () => {
       "change stage production",
       "deploy stage production",
     ]);
-    const told = steps.flatMap(({ details }) => details);
-    expect(told).toContain("header.x-sallyport-secret: another secret");
-    expect(told).toContain(`IntegrationUri: https://evil.example.com → ${CHAT}/disconnect`);
-    expect(told).toContain("header.x-extra: a fixed value → nothing");
+    const details = steps.flatMap(({ details }) => details);
+    expect(details).toContain("header.x-sallyport-secret: another secret");
+    expect(details).toContain(`IntegrationUri: https://evil.example.com → ${CHAT}/disconnect`);
+    expect(details).toContain("header.x-extra: a fixed value → nothing");
     expect(JSON.stringify(steps)).not.toContain(secretOf(disconnect ?? {}));
     await provisioner.apply();
     expect(await provisioner.plan()).toEqual({ steps: [] });
@@ -432,7 +432,7 @@ describe("drift", () => {
     );
   });
 
-  test("is none where AWS itself has put tags, or says nothing of what is as it always is", async () => {
+  test("is not reported for tags and defaults that AWS sets itself", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -443,7 +443,7 @@ describe("drift", () => {
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("of which nothing was deployed costs no deployment", async () => {
+  test("in an undeployed resource is repaired without a deployment", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const [integration] = world.served().integrations;
@@ -455,7 +455,7 @@ describe("drift", () => {
     expect(words(await provisioner.apply())).toEqual(["change integration of $connect"]);
   });
 
-  test("an integration that several routes share becomes one of each", async () => {
+  test("in an integration that several routes share is repaired with one integration for each route", async () => {
     const provisioner = world.define({ routes: { moderate: MODERATION } });
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -472,7 +472,7 @@ describe("drift", () => {
     expect(world.served().integrations).toHaveLength(4);
   });
 
-  test("a stage that somebody made deploy by itself, and one that is not there", async () => {
+  test("in automatic deployment is repaired, and a missing stage is created", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();

@@ -2,8 +2,8 @@ import type { LocalApi, LocalRoute } from "../../src/local/emulator.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 
 /**
- * What a stage at AWS serves, as a gateway on this machine serves it. The public origin of a backend stands for those that are given, as DNS
- * and a load balancer would have it.
+ * Serves a deployed stage with a local gateway. The public origin of a backend replaces the
+ * configured targets, as DNS and a load balancer would.
  */
 export function servedApi(
   { api, routes, integrations }: Snapshot,

@@ -22,7 +22,7 @@ let url: string;
 let env: NodeJS.ProcessEnv;
 let browser: Browser;
 
-/** Starts the chat as `npm start` does once it is built. */
+/** Starts the chat as `npm start` does after the build. */
 async function startChat(): Promise<void> {
   app = spawn(process.execPath, [join(root, "examples/chat/dist/main.js")], { env, cwd: folder });
   output = "";
@@ -72,7 +72,7 @@ const messageOf = (page: Page, text: string) =>
 const state = (page: Page, value: string) =>
   page.locator(`[data-testid=state][data-state=${value}]`).waitFor();
 
-/** Rows of sockets that the database believes to be open. */
+/** Returns the rows of open connections. */
 async function openSessions(): Promise<number> {
   const storage = sqlite(env.DATABASE as string);
   const rows = await storage.db
@@ -84,7 +84,7 @@ async function openSessions(): Promise<number> {
   return rows.length;
 }
 
-describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () => {
+describe.skipIf(missing)(`the page of the chat${missing ? `: ${missing}` : ""}`, () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "sallyport-browser-"));
     const [port, gatewayPort] = [await freePort(), await freePort()];
@@ -112,7 +112,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await rm(folder, { recursive: true, force: true });
   });
 
-  test("alice and mo see each other's messages; mo deletes one on both pages", async () => {
+  test("alice and mo see each other's messages, and mo deletes one on both pages", async () => {
     const [alice, mo] = [await signIn("alice"), await signIn("mo")];
     await state(alice, "open");
     await state(mo, "open");
@@ -133,7 +133,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await mo.context().close();
   });
 
-  test("rooms: the book club is alice's, the moderators' room is mo's, and a refusal keeps the room", async () => {
+  test("only members enter a room, and a denied user stays in the current room", async () => {
     const [alice, mo] = [await signIn("alice"), await signIn("mo")];
     await state(alice, "open");
     await state(mo, "open");
@@ -153,7 +153,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await mo.context().close();
   });
 
-  test("eve is refused, granted in another terminal, and revoked while she is connected", async () => {
+  test("eve is denied, receives a grant in a terminal, and loses it while she is connected", async () => {
     const [eve, mo] = [await signIn("eve"), await signIn("mo")];
     await state(mo, "open");
     await eve.getByTestId("refusal").waitFor();
@@ -190,7 +190,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await mo.context().close();
   });
 
-  test("signing out in one tab ends the sockets of that login in every tab", async () => {
+  test("signing out in one tab closes the connections of that session in every tab", async () => {
     const alice = await signIn("alice");
     await state(alice, "open");
     const second = await alice.context().newPage();
@@ -202,7 +202,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await alice.context().close();
   });
 
-  test("many messages on a phone: the page itself never scrolls, only the list does", async () => {
+  test("with many messages on a phone, only the list scrolls and not the page", async () => {
     const alice = await signIn("alice");
     await alice.setViewportSize({ width: 390, height: 844 });
     await state(alice, "open");
@@ -216,7 +216,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await alice.context().close();
   });
 
-  test("a second start keeps the messages, closes the earlier run's sessions, and ends cleanly", async () => {
+  test("SIGINT exits with code 0, and a restart keeps the messages and closes stale connections", async () => {
     app.kill("SIGINT");
     expect(await stopped()).toBe(0);
     await startChat();
@@ -239,7 +239,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await mo.context().close();
   });
 
-  test("a port in use or a bad value: one clear sentence, exit code 1, and the running chat is untouched", async () => {
+  test("a used port or an invalid value prints one sentence and exits with code 1", async () => {
     const attempt = async (changes: NodeJS.ProcessEnv) => {
       const child = spawn(process.execPath, [join(root, "examples/chat/dist/main.js")], {
         env: { ...env, ...changes },
@@ -268,9 +268,9 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await mo.context().close();
   });
 
-  test("printed nothing that failed, on the server or in a page", () => {
+  test("neither the server nor a page printed an error", () => {
     const lines = output.split("\n").filter((line) => /error/i.test(line) && !line.startsWith("{"));
-    // A refused token request is an expected 403, which Chromium notes by itself.
+    // A denied token request is an expected 403, which Chromium reports itself.
     expect(lines.filter((line) => !/status of 40[13]/.test(line))).toEqual([]);
   });
 });

@@ -21,7 +21,7 @@ class PingView extends WebSocketView {
   hello = handler(() => "hello");
 }
 
-/** Serves an empty page, and the built client as modules. */
+/** Serves an empty page and the built client as modules. */
 const pages: Server = createServer((request, response) => {
   const path = request.url ?? "/";
   const isModule = path.endsWith(".js");
@@ -32,10 +32,12 @@ const origin = () => `http://127.0.0.1:${(pages.address() as AddressInfo).port}`
 
 let browser: Browser;
 
-/** Everything that the page's client reported, oldest first. */
+/** Everything that the client of the page reported, oldest first. */
 declare const reported: [name: string, event: unknown][];
 
-/** A page with a client that reconnects by itself only after minutes. Its token endpoint is on another origin. */
+/**
+ * Opens a page whose client reconnects only after minutes. Its token endpoint is on another origin.
+ */
 async function open(options: Pick<SallyportOptions, "limits"> = {}): Promise<{ world: World; page: Page }> {
   const world = await World.open({
     ...options,

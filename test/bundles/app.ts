@@ -1,6 +1,7 @@
 /**
- * A chat as a single file: bundled by the tests of this folder, or run as it is on another runtime. It serves events over HTTP and
- * as a Lambda function, and prints its URL as JSON. `/control/…` is the test's own way in.
+ * A chat in a single file. The tests of this folder bundle it, or run it directly on another
+ * runtime. It serves events over HTTP and as a Lambda function, and prints its URL as JSON. Tests
+ * control it with requests to `/control/…`.
  */
 
 import { createServer, type IncomingMessage, type RequestListener } from "node:http";
@@ -62,7 +63,7 @@ const sallyport = createSallyport({
   },
 });
 
-/** The function as Lambda would load it. */
+/** The handler that Lambda loads. */
 export const invoke = lambdaHandler(sallyport);
 
 type Control = (body: never) => unknown;
@@ -84,7 +85,8 @@ async function textOf(request: IncomingMessage): Promise<string> {
   return text;
 }
 
-// Made by the first request that is no control: it starts a loop that reads the tables.
+// Created by the first request that is not for `/control/`, because it starts a poller that reads
+// the tables.
 let listener: RequestListener | undefined;
 const server = createServer(async (request, response) => {
   const control = controls[request.url ?? ""];

@@ -10,7 +10,7 @@ const running: RunningApp[] = [];
 
 beforeEach(async () => {
   database = await emptyDatabase();
-  // pg is part of the bundle, libsql has a native file.
+  // pg is part of the bundle. libsql has a native file.
   deployment = await deploymentFolder(...(isPostgres ? [] : ["libsql"]));
 });
 afterEach(async () => {
@@ -25,7 +25,7 @@ async function start(file: string): Promise<RunningApp> {
   return app;
 }
 
-/** Tests of one database's package are not defined where the other database is tested. */
+/** Does not define tests of one database's package when the other database is tested. */
 const ignore: typeof test = Object.assign(() => undefined, {}) as never;
 const onPostgres = isPostgres ? test : ignore;
 const onSqlite = isPostgres ? ignore : test;
@@ -43,19 +43,22 @@ test.each(FORMATS)("serves HTTP and Lambda events when bundled as %s", async (_w
   await expectConversation(app, await app.lambdaGateway());
 });
 
-onPostgres("says what an ES module without the banner lacks, and not to install pg", async () => {
-  const app = await start(await bundleWithEsbuild(deployment.folder, "esm"));
-  // The second attempt must not find half of a package that failed the first time.
-  for (let attempt = 0; attempt < 2; attempt++) {
-    const failure = app.control("migrate");
-    await expect(failure).rejects.toThrow(
-      /^StorageError: The PostgreSQL storage could not load the package pg: Dynamic require of "events" is not supported\. .* createRequire/,
-    );
-    await expect(failure).rejects.not.toThrow(/npm install/);
-  }
-});
+onPostgres(
+  "reports what an ES module without the banner lacks, and does not suggest installing pg",
+  async () => {
+    const app = await start(await bundleWithEsbuild(deployment.folder, "esm"));
+    // The second attempt must not find a partly loaded package of the first one.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const failure = app.control("migrate");
+      await expect(failure).rejects.toThrow(
+        /^StorageError: The PostgreSQL storage could not load the package pg: Dynamic require of "events" is not supported\. .* createRequire/,
+      );
+      await expect(failure).rejects.not.toThrow(/npm install/);
+    }
+  },
+);
 
-onSqlite("says that an external package is missing beside the bundle", async () => {
+onSqlite("reports an external package that is missing beside the bundle", async () => {
   await deployment.remove();
   deployment = await deploymentFolder();
   for (const [, format, options] of FORMATS) {
@@ -66,7 +69,7 @@ onSqlite("says that an external package is missing beside the bundle", async () 
   }
 });
 
-onSqlite("reports that nothing is sent from an ES module without the banner", async () => {
+onSqlite("reports that an ES module without the banner cannot send", async () => {
   const app = await start(await bundleWithEsbuild(deployment.folder, "esm"));
   await app.control("migrate");
   const gateway = await app.httpGateway();
@@ -82,7 +85,7 @@ onSqlite("reports that nothing is sent from an ES module without the banner", as
   ann.terminate();
 });
 
-onSqlite("says what failed when libsql is bundled without its native file", async () => {
+onSqlite("reports the missing native file of a bundled libsql", async () => {
   const app = await start(await bundleWithEsbuild(deployment.folder, "cjs", { external: ["@libsql/*"] }));
   await expect(app.control("migrate")).rejects.toThrow(
     /^StorageError: The SQLite storage could not load the package libsql: Cannot find module '@libsql\/.*keep libsql external/,

@@ -8,7 +8,10 @@ export interface Seen {
   readonly refusals: readonly object[];
 }
 
-/** Two users connect, one sends to both, and a revocation closes a socket: by HTTP or by Lambda events. */
+/**
+ * Two users connect, one sends to both, and a revocation closes a connection. The events are HTTP
+ * requests or Lambda events.
+ */
 export async function expectConversation(app: RunningApp, gateway: LocalGateway): Promise<void> {
   for (const user of ["ann", "bob"]) await app.control("grant", { user });
   const [ann, bob] = [await app.connect(gateway, "ann"), await app.connect(gateway, "bob")];
@@ -26,6 +29,6 @@ export async function expectConversation(app: RunningApp, gateway: LocalGateway)
   ann.terminate();
   const { errors, refusals } = await app.control<Seen>("seen");
   expect(errors).toEqual([]);
-  // Names that an operator reads do not depend on the names of classes.
+  // Names that an operator reads do not depend on class names.
   expect(refusals).toContainEqual({ reason: "app", view: "/ws/chat", handler: "forbidden" });
 }

@@ -6,10 +6,10 @@ import { Socket } from "../integration/world.ts";
 
 const SECRET = "s".repeat(32);
 
-/** The Management API accepts calls with the signature of these credentials, which `app.ts` has as well. */
+/** Credentials that sign calls to the Management API. `app.ts` has the same ones. */
 const credentials = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret", region: "eu-west-1" };
 
-/** A build of `app.ts` that runs in a process of its own. */
+/** A build of `app.ts` in its own process. */
 export class RunningApp {
   readonly #child: ChildProcess;
   readonly #url: string;
@@ -23,7 +23,7 @@ export class RunningApp {
   /**
    * Starts a command and waits until the app serves.
    *
-   * @param database a SQLite file's path, or a connection string
+   * @param database path of a SQLite file, or a connection string
    */
   static async start(command: readonly [string, ...string[]], database: string): Promise<RunningApp> {
     const [program, ...parameters] = command;
@@ -36,7 +36,7 @@ export class RunningApp {
       complaints += text;
     });
     const ended = once(child, "exit").then(([code]) => {
-      throw new Error(`The app ended with ${code}: ${complaints}`);
+      throw new Error(`The app exited with ${code}: ${complaints}`);
     });
     ended.catch(() => undefined);
     const line = once(createInterface(child.stdout as NodeJS.ReadableStream), "line");
@@ -54,7 +54,7 @@ export class RunningApp {
     return result;
   }
 
-  /** A gateway whose events are HTTP requests to the app. */
+  /** A gateway that sends events to the app as HTTP requests. */
   async httpGateway(): Promise<LocalGateway> {
     const gateway = await startLocalGateway({
       target: `${this.#url}/ws/chat/`,
@@ -65,7 +65,7 @@ export class RunningApp {
     return this.#registered(gateway, { secret: SECRET });
   }
 
-  /** A gateway that invokes the app's Lambda handler. */
+  /** A gateway that invokes the Lambda handler of the app. */
   async lambdaGateway(): Promise<LocalGateway> {
     const integration = {
       type: "AWS_PROXY" as const,

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 
 const page = readFileSync(resolve(import.meta.dirname, "../../docs/permissions.md"), "utf8");
 
-/** Statements about Django's permissions that do not hold here, or that something was added to. */
+/** Statements about Django's permissions that do not apply here, or that have an addition. */
 const DIFFERENT = [
   1, 6, 8, 9, 11, 13, 15, 18, 19, 20, 21, 24, 28, 29, 32, 33, 34, 36, 37, 38, 39, 40, 41, 42, 44, 45, 46, 47,
   49, 50, 51, 58, 59,
@@ -16,18 +16,18 @@ const section = (title: string) => {
 };
 
 describe("the page about permissions", () => {
-  test("gives every difference from Django a line of its own with a reason, in order", () => {
+  test("lists every difference from Django with a reason, in order", () => {
     const lines = [...section("Differences from Django").matchAll(/^- D(\d+) (.+)$/gm)];
     expect(lines.map(([, number]) => Number(number))).toEqual(DIFFERENT);
     for (const [line, , words = ""] of lines) expect(words.length, line).toBeGreaterThan(20);
   });
 
-  test("names only numbers that a test bears", () => {
+  test("refers only to numbers of existing tests", () => {
     const tests = readFileSync(resolve(import.meta.dirname, "permissions.test.ts"), "utf8");
     for (const number of DIFFERENT) expect(tests).toMatch(new RegExp(`test\\(\\s*"D${number} `));
   });
 
-  test("tells what every question is called", () => {
+  test("names the method for every question", () => {
     const questions = [
       "hasPermission",
       "hasAnyPermission",
@@ -41,7 +41,7 @@ describe("the page about permissions", () => {
       expect(section("Declare permissions")).toContain(word);
   });
 
-  test("keeps lines that can be read", () => {
+  test("has lines of limited length", () => {
     expect(page.split("\n").filter((line) => line.length > 140)).toEqual([]);
   });
 });

@@ -24,15 +24,15 @@ import { type Refused, World } from "../integration/world.ts";
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
 const refused = (status: number) => expect.objectContaining({ status }) as Refused;
 
-/** Who belongs to which room, as the app's own table would say. */
+/** The members of each room, as in a table of the app. */
 const members = new Map<string, Set<string>>();
 
-/** A combination that no list can say, in a function that needs no socket to be tested. */
+/** A combination that no list can express, in a function that can be tested without a socket. */
 const mayArchive = (user: Pick<User, "hasPermission">, openReports: number) =>
   user.hasPermission(chat.can_moderate_chat) ||
   (user.hasPermission(chat.can_broadcast_chat) && openReports === 0);
 
-/** A view with what the package leaves to the app. */
+/** A view with all parts that the package leaves to the app. */
 class RoomView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
 
@@ -50,14 +50,14 @@ class RoomView extends WebSocketView {
     return "archived";
   });
 
-  /** Which room comes from the session; who belongs to it, from the app. */
+  /** The room is in the session of the connection. The app decides who belongs to it. */
   history = handler(async ({ connection, requireChannel }) => {
     if (connection.channel === undefined) throw badRequest("Join a room first.");
     await requireChannel(connection.channel);
     return `history of ${connection.channel}`;
   });
 
-  /** No name that is not declared ends here. */
+  /** Unknown handler names are not dispatched here. */
   default = handler(() => {
     ran.push("default");
     return "default";
@@ -100,7 +100,7 @@ afterEach(async () => {
   expect(errors.map(String)).toEqual([]);
 });
 
-/** An app with this one view. */
+/** Starts an app with this view. */
 const starting = (View: ViewClass) => () =>
   createSallyport({
     storage: sqlite(":memory:"),
@@ -110,20 +110,20 @@ const starting = (View: ViewClass) => () =>
     origins: ["https://www.example.com"],
   });
 
-test("P2 with none of several permissions the message is refused and the handler not called", async () => {
+test("P2 without any of several permissions, the message is denied and the handler is not called", async () => {
   const { connect, sallyport, sql } = bound(await open("/ws/chat"));
   await expect(connect("eve")).rejects.toEqual(refused(403));
   await sallyport.access.grant("ann", chat.can_moderate_chat);
   const ann = await connect("ann");
   expect(await ann.result("delete_message", { message_id: 1 })).toEqual({ ok: true });
-  // Taken behind the library's back, so that the socket is still there to ask.
+  // Deleted directly in the database, so that the connection stays open.
   await sql("delete from sallyport_user_permissions");
   expect(await ann.call("delete_message", { message_id: 2 })).toMatchObject(DENIED);
   expect(await ann.call("send_message", { message: "hi" })).toMatchObject(DENIED);
   expect(ran).toEqual(["delete_message 1 3"]);
 });
 
-test("P4 a view that says nothing of who may use it refuses to start, instead of letting everybody in", async () => {
+test("P4 an app with a view without a rule does not start", async () => {
   class Silent extends WebSocketView {
     ping = handler(() => "pong");
   }
@@ -134,11 +134,11 @@ test("P4 a view that says nothing of who may use it refuses to start, instead of
   expect(starting(Said)).not.toThrow();
 });
 
-test("P6 the rules are asked before schema, authorize and handler", async () => {
+test("P6 rules are checked before schema, authorize and handler", async () => {
   const { connect, decisions, sallyport, sql } = bound(await open("/ws/chat"));
   await sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann");
-  // A body that no schema takes: who lacks the right hears nothing of it.
+  // A body that no schema accepts. A user without the permission receives no validation error.
   expect(await ann.call("delete_message", { message_id: "none" })).toMatchObject(DENIED);
   expect(decisions.at(-1)).toMatchObject({ reason: "permission", handler: "delete_message" });
   await sallyport.access.grant("ann", chat.can_moderate_chat);
@@ -149,7 +149,7 @@ test("P6 the rules are asked before schema, authorize and handler", async () => 
   expect(ran).toEqual([]);
 });
 
-test("B18 P7 an unknown handler is denied after the rule of the view, and no default handler runs", async () => {
+test("B18 P7 an unknown handler is denied after the rule of the view, and no default handler is called", async () => {
   const { connect, decisions, sallyport, sql } = bound(await open("/ws/room"));
   await sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann");
@@ -158,7 +158,7 @@ test("B18 P7 an unknown handler is denied after the rule of the view, and no def
     expect(decisions.at(-1), name).toMatchObject({ reason: "handler", handler: name });
   }
   expect(ran).toEqual([]);
-  // By its own name it is a handler like others.
+  // By its own name it is a handler like any other.
   expect(await ann.result("default")).toBe("default");
   await sql("delete from sallyport_user_permissions");
   for (const name of ["default", "nothing"]) {
@@ -168,7 +168,7 @@ test("B18 P7 an unknown handler is denied after the rule of the view, and no def
   expect(ran).toEqual(["default"]);
 });
 
-test("P10 $connect of a view refuses whoever lacks its permission: nothing of the app runs, no session comes to be", async () => {
+test("P10 $connect of a view denies users without its permission: no code of the app runs, and no connection is stored", async () => {
   class GreetingView extends ModerationView {
     override connect() {
       ran.push("connect");
@@ -188,7 +188,7 @@ test("P10 $connect of a view refuses whoever lacks its permission: nothing of th
   expect(await sql("select user_id from sallyport_connections")).toEqual([{ user_id: "eve" }]);
 });
 
-test("P11 an anonymous connection is refused by any requirement there is", async () => {
+test("P11 an anonymous connection is denied by every requirement", async () => {
   for (const view of ["/ws/chat", "/ws/moderation", "/ws/broadcast"] as const) {
     await expect((await open(view)).connect(null), view).rejects.toEqual(refused(403));
   }
@@ -221,13 +221,13 @@ test("B10 P12 the user of a message is that of its connection, whatever cookie o
     );
   expect(await (await as("whoami", {})).json()).toMatchObject({ user: "ann", channels: ["rooms/general"] });
   expect((await as("delete_message", { message_id: 1 })).status).toBe(403);
-  // A socket is opened by whom the token was made for, or by nobody.
+  // A connect belongs to the user of its token, or is anonymous.
   const token = await (world as World).token("ann");
   await expect(connect("rita", { token })).rejects.toEqual(refused(403));
   expect(ran).toEqual([]);
 });
 
-test("P15 no method of a view decides who passes: the predicate cannot be overridden", async () => {
+test("P15 no method of a view can override the decision", async () => {
   class Lenient extends ModerationView {
     hasAnyPermission() {
       return true;
@@ -248,11 +248,11 @@ test("P15 no method of a view decides who passes: the predicate cannot be overri
   await sallyport.access.grant("ann", chat.can_moderate_chat);
   const ann = await connect("ann");
   expect(await ann.result("ping")).toEqual({ pong: true });
-  // Nor is such a method something a socket could call.
+  // Clients cannot call such a method either.
   expect(await ann.call("hasAllPermissions")).toMatchObject(DENIED);
 });
 
-test("P16 nor can the words of a refusal: those that a handler gives are for the decisions alone", async () => {
+test("P16 a view cannot change the text of a denial, and the reason of a handler is only in the decision", async () => {
   class Talkative extends RoomView {
     permissionDenied() {
       return { ok: false, error: "You are not a moderator." };
@@ -271,7 +271,7 @@ test("P16 nor can the words of a refusal: those that a handler gives are for the
   expect(decisions.at(-2)).toMatchObject({ reason: "app", message: "because it has reports" });
 });
 
-test("P17 what no list can say stands in the handler, in a function that can be tested alone", async () => {
+test("P17 a rule that no list can express is code of the handler, in a function that can be tested alone", async () => {
   const holding = (...held: Permission[]) => ({ hasPermission: (p: Permission) => held.includes(p) });
   expect(mayArchive(holding(), 0)).toBe(false);
   expect(mayArchive(holding(chat.can_moderate_chat), 3)).toBe(true);
@@ -290,7 +290,7 @@ test("P17 what no list can say stands in the handler, in a function that can be 
   expect(ran).toEqual(["archive"]);
 });
 
-test("P19 a handler may ask by itself, and is told the rights of this very message", async () => {
+test("P19 a handler can check permissions itself, with the permissions of the current message", async () => {
   const { connect, sallyport } = bound(await open("/ws/room"));
   const { access } = sallyport;
   await access.grant("ann", chat.can_use_chat);
@@ -303,7 +303,7 @@ test("P19 a handler may ask by itself, and is told the rights of this very messa
   expect(await ann.result("rights")).toEqual({ moderate: false, broadcast: false });
 });
 
-test("P21 the room comes from the session and the membership from the app, asked anew", async () => {
+test("P21 the room comes from the connection and the membership from the app, and both are read for each message", async () => {
   const { connect, decisions, sallyport } = bound(await open("/ws/room", { channels: [memberRoom] }));
   for (const user of ["ann", "bob"]) await sallyport.access.grant(user, chat.can_use_chat);
   members.set("general", new Set(["ann"]));
@@ -312,26 +312,26 @@ test("P21 the room comes from the session and the membership from the app, asked
   const bob = await connect("bob");
   expect(await ann.result("history", { channel: "rooms/other" })).toBe("history of rooms/general");
   expect(await bob.call("history", { channel: "rooms/general" })).toMatchObject({ status: 400 });
-  // Still joined, and a member no more.
+  // Still in the channel, but no longer a member.
   members.get("general")?.delete("ann");
   expect(await ann.call("history")).toMatchObject(DENIED);
   expect(decisions.at(-1)).toMatchObject({ reason: "authorize", userId: "ann" });
 });
 
-test("P22 what is allowed to be called and who may call it are two questions, and both must be answered yes", async () => {
+test("P22 a call needs both an allowed handler and a permitted user", async () => {
   const { connect, decisions, sallyport } = bound(await open("/ws/chat"));
   await sallyport.access.users.setSuperuser("rita", true);
   await sallyport.access.grant("ann", chat.can_use_chat);
-  // Every right, but a handler that is not allowed.
+  // All permissions, but a handler that is not allowed.
   expect(await (await connect("rita")).call("hidden")).toMatchObject(DENIED);
   expect(decisions.at(-1)).toMatchObject({ reason: "handler", userId: "rita" });
-  // An allowed handler, but not the right.
+  // An allowed handler, but not the permission.
   expect(await (await connect("ann")).call("delete_message", { message_id: 1 })).toMatchObject(DENIED);
   expect(decisions.at(-1)).toMatchObject({ reason: "permission", userId: "ann" });
   expect(ran).toEqual([]);
 });
 
-test("P24 a handler whose name begins with _ refuses to start, listed or not", async () => {
+test("P24 an app with a handler whose name begins with _ does not start, listed or not", async () => {
   class Private extends WebSocketView {
     static override signedIn = true;
     _purge = handler(() => "purged");
@@ -343,7 +343,7 @@ test("P24 a handler whose name begins with _ refuses to start, listed or not", a
   expect(starting(Listed)).toThrow(/"_purge"/);
 });
 
-test("P25 a helper is not reachable: only what handler() made is", async () => {
+test("P25 helper methods cannot be called, only handlers made by handler()", async () => {
   const { connect, sallyport } = bound(await open("/ws/chat"));
   await sallyport.access.users.setSuperuser("rita", true);
   const rita = await connect("rita");
@@ -357,7 +357,7 @@ test("P25 a helper is not reachable: only what handler() made is", async () => {
   );
 });
 
-test("P31 no channel, room, tenant, user or role that a client names is believed", async () => {
+test("P31 no channel, room, tenant, user or role that a client sends is trusted", async () => {
   const { connect, sallyport } = bound(await open("/ws/chat"));
   await sallyport.access.grant("ann", chat.can_use_chat);
   await sallyport.access.grant("mo", chat.can_use_chat);
@@ -386,13 +386,13 @@ test("P31 no channel, room, tenant, user or role that a client names is believed
   expect(mo.received.filter((frame) => "type" in frame)).toEqual([]);
 });
 
-test("P32 what a page was told when it loaded does not stand for the connect, nor that for a message", async () => {
+test("P32 permissions of a loaded page do not count for the connect, nor those of the connect for a message", async () => {
   const { connect, sallyport, sql, token } = bound(await open("/ws/chat"));
   const { access } = sallyport;
   await access.grant("ann", chat.can_use_chat);
-  const told = await token("ann", { view: "/ws/chat", channel: "rooms/general" });
+  const issued = await token("ann", { view: "/ws/chat", channel: "rooms/general" });
   await access.revoke("ann", chat.can_use_chat);
-  await expect(connect("ann", { token: told, channel: "rooms/general" })).rejects.toEqual(refused(403));
+  await expect(connect("ann", { token: issued, channel: "rooms/general" })).rejects.toEqual(refused(403));
   await access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann", { channel: "rooms/general" });
   await sql("delete from sallyport_user_permissions");
@@ -400,7 +400,7 @@ test("P32 what a page was told when it loaded does not stand for the connect, no
   expect(ran).toEqual([]);
 });
 
-test("P35 the decision has what the peer is not told: user, connection, gateway, handler, what is missing and why", async () => {
+test("P35 the decision contains what the client does not receive: user, connection, gateway, handler and the missing permissions", async () => {
   const { connect, decisions, sallyport, sql } = bound(await open("/ws/chat"));
   await sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann", { channel: "rooms/general" });
@@ -426,7 +426,7 @@ test("P35 the decision has what the peer is not told: user, connection, gateway,
   expect(Object.keys(answer).sort()).toEqual(["error", "id", "ok", "reference", "status"]);
 });
 
-test("P39 an unknown permission in a rule, or text instead of a list, refuses to start", async () => {
+test("P39 an app with an unknown permission in a rule, or text instead of a list, does not start", async () => {
   class Misspelt extends WebSocketView {
     static override permissionsRequired = ["chat.can_use_chatt" as Permission];
     ping = handler(() => "pong");
@@ -446,7 +446,7 @@ test("P39 an unknown permission in a rule, or text instead of a list, refuses to
   expect(starting(Handler)).toThrow(/Handler.ping: permissionsRequired contains "chat.nothing"/);
 });
 
-test("every statement from P1 to P39 is borne by the name of a test", () => {
+test("every statement from P1 to P39 has a test with its number", () => {
   const tests = resolve(import.meta.dirname, "..");
   const files = readdirSync(tests, { recursive: true, encoding: "utf8" }).filter((file) =>
     file.endsWith(".test.ts"),
@@ -462,7 +462,7 @@ test("every statement from P1 to P39 is borne by the name of a test", () => {
   expect(missing).toEqual([]);
 });
 
-/** The world's methods, to be taken apart. */
+/** Methods of the world, as separate functions. */
 function bound(opened: World) {
   return {
     sallyport: opened.sallyport,

@@ -15,7 +15,7 @@ import { aboutRights, articles, asPermission, authors, news, openShop, shop } fr
 
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
 
-/** What a call with a name that nothing declares is answered with. */
+/** The answer to a call with an undeclared name. */
 const UNKNOWN = expect.objectContaining({ code: "SALLYPORT_UNKNOWN_NAME" }) as ConfigurationError;
 
 const ALL_NAMES = [
@@ -30,7 +30,7 @@ const ALL_NAMES = [
 
 let world: World | undefined;
 
-/** An app with real sockets, for statements about what happens while somebody is connected. */
+/** Starts an app with real sockets, for statements about connected users. */
 async function openWorld(gatewayView = "/ws/chat"): Promise<World> {
   world = await World.open({
     permissions: [chat],
@@ -53,7 +53,7 @@ afterEach(async () => {
 
 const refused = (status: number) => expect.objectContaining({ status }) as Refused;
 
-/** An app whose one view says this of who gets in. */
+/** Starts an app with one view and these access rules. */
 function startWith(rule: object): () => unknown {
   class RuledView extends WebSocketView {
     ping = handler(() => "pong");
@@ -80,7 +80,7 @@ function start(options: Partial<SallyportOptions>) {
 }
 
 describe("a single permission", () => {
-  test("D1 an active superuser has every declared permission, with an object too; an unknown name throws", async () => {
+  test("D1 an active superuser has every declared permission, also for an object, and an unknown name throws", async () => {
     const { access, sallyport, visit, errors } = await openShop();
     await access.users.setSuperuser("rita", true);
     authors.set("1", "rita");
@@ -94,20 +94,20 @@ describe("a single permission", () => {
         UNKNOWN,
       );
     }
-    // In a handler as well: the peer gets no answer, and the developer a sentence.
+    // In a handler, the client receives no details, and the developer receives a message.
     const rita = await visit("rita");
     expect(await rita.call("ask", { names: ["shop.nothing"] })).toBe(500);
     expect(errors.splice(0)).toEqual([UNKNOWN]);
   });
 
-  test("D2 no permission rule stops a superuser; only the word about the data does", async () => {
+  test("D2 a superuser passes every permission rule, and only checks of data can deny", async () => {
     const { access, visit } = await openShop();
     await access.users.setSuperuser("rita", true);
     const rita = await visit("rita");
     expect(await rita.call("edit")).toBe("edited");
     const question = { user: "rita", view: "/ws/shop" };
     expect(await access.explain({ ...question, handler: "publish" })).toMatchObject({ verdict: "allowed" });
-    // The rule of this handler passes, its authorize says no.
+    // The rule of this handler passes, but its authorize denies.
     expect(await rita.call("publish")).toBe(403);
     expect(await access.explain({ ...question, channel: "articles/1" })).toMatchObject({
       verdict: "denied",
@@ -116,7 +116,7 @@ describe("a single permission", () => {
     });
   });
 
-  test("D3 that a user is superuser costs no statement of its own", async () => {
+  test("D3 no additional statement reads whether a user is a superuser", async () => {
     const { access, statements, visit } = await openShop();
     await access.users.setSuperuser("rita", true);
     const rita = await visit("rita");
@@ -124,12 +124,12 @@ describe("a single permission", () => {
     statements.length = 0;
     expect(await rita.call("edit")).toBe("edited");
     expect(await rita.call("ask", { names: ALL_NAMES })).toEqual(ALL_NAMES.map(() => true));
-    // One for each message, whoever it is from: the one that finds the session.
+    // One for each message of any user: the one that reads the connection.
     expect(aboutRights(statements)).toHaveLength(2);
     expect(new Set(aboutRights(statements)).size).toBe(1);
   });
 
-  test("D4 an inactive superuser has nothing, and every set is empty", async () => {
+  test("D4 an inactive superuser has no permissions, and every set is empty", async () => {
     const { access } = await openShop();
     await access.users.setSuperuser("rita", true);
     await access.grant("rita", shop.add_article);
@@ -143,7 +143,7 @@ describe("a single permission", () => {
     expect(await access.users.access("rita")).toMatchObject({ permissions: [] });
   });
 
-  test("D5 an inactive user has nothing, whatever was asked before; active again, everything is back", async () => {
+  test("D5 an inactive user has no permissions, and has them again when active", async () => {
     const { access, visit } = await openShop();
     await access.grant("ann", shop.change_article);
     await access.grant({ group: "Writers" }, shop.view_article);
@@ -160,13 +160,13 @@ describe("a single permission", () => {
     expect(await everything()).toEqual([true, true, true, true, true, true, true]);
     await access.users.setActive("ann", false);
     expect(await everything()).toEqual([false, false, false, false, false, false, false]);
-    await expect(visit("ann")).rejects.toThrow("refused with 403");
+    await expect(visit("ann")).rejects.toThrow("denied with 403");
     await access.users.setActive("ann", true);
     expect(await everything()).toEqual([true, true, true, true, true, true, true]);
     expect(await (await visit("ann")).call("edit")).toBe("edited");
   });
 
-  test("D6 inactivity is enforced before any code of the app is asked, so that none can let in", async () => {
+  test("D6 an inactive user is denied before any code of the app runs", async () => {
     const asked: string[] = [];
     const generous = defineChannel("generous/:id", {
       authorize: ({ user }) => {
@@ -182,12 +182,12 @@ describe("a single permission", () => {
     await access.users.setActive("ann", false);
     expect(await access.users.hasPermission("ann", shop.can_ship, { channel: "generous/1" })).toBe(false);
     expect(asked).toEqual(["ann"]);
-    // Not even what is open to everybody lets in somebody who was locked out.
+    // An inactive user cannot use a view for anonymous users either.
     expect(await access.explain(question)).toMatchObject({ verdict: "denied" });
-    await expect(visit("ann", "/ws/lobby")).rejects.toThrow("refused with 403");
+    await expect(visit("ann", "/ws/lobby")).rejects.toThrow("denied with 403");
   });
 
-  test("D7 an anonymous user has nothing, by one statement for the message and none for rights", async () => {
+  test("D7 an anonymous user has no permissions, and their message needs one statement and none for permissions", async () => {
     const { access, sql, statements, visit } = await openShop();
     await access.grant("ann", shop.view_article);
     const guest = await visit(null, "/ws/lobby");
@@ -207,22 +207,22 @@ describe("a single permission", () => {
     expect(await sql("select id from sallyport_users")).toEqual([{ id: "ann" }]);
   });
 
-  test("D8 what is for anonymous users says so itself; a permission cannot be given to them", async () => {
+  test("D8 a view for anonymous users declares it, and no permission can be granted to them", async () => {
     const { access, visit } = await openShop();
     const guest = await visit(null, "/ws/lobby");
     expect(await guest.call("ask", { names: [] })).toEqual([]);
     expect(await guest.call("edit")).toBe(403);
-    await expect(visit(null, "/ws/shop")).rejects.toThrow("refused with 403");
+    await expect(visit(null, "/ws/shop")).rejects.toThrow("denied with 403");
     for (const nobody of ["", null, undefined]) {
       await expect(access.grant(nobody as string, shop.change_article)).rejects.toThrow(ConfigurationError);
     }
     expect(await guest.call("edit")).toBe(403);
   });
 
-  test("D9 an unknown or misspelt permission does not compile, throws by name, and never lets in", async () => {
+  test("D9 an unknown or misspelled permission does not compile, throws with its name, and never allows", async () => {
     const { access, sallyport, visit, errors } = await openShop();
     await access.grant("ann", shop.change_article);
-    // @ts-expect-error text is no permission
+    // @ts-expect-error text is not a permission
     await expect(access.users.hasPermission("ann", "shop.change_articel")).rejects.toThrow(
       'There is no permission "shop.change_articel". Did you mean "shop.change_article"?',
     );
@@ -237,7 +237,7 @@ describe("a single permission", () => {
     expect(errors.splice(0)).toEqual([UNKNOWN]);
   });
 
-  test("D10 names are exact: case, spaces and a missing app make another name", async () => {
+  test("D10 names are exact: letter case, spaces and the app are part of the name", async () => {
     const twins = definePermissions("twins", { ship: "Ship", Ship: "Ship grandly" });
     const { access, sallyport, visit, errors } = await openShop({ permissions: [shop, news, twins] });
     await access.grant("ann", shop.change_article);
@@ -254,7 +254,7 @@ describe("a single permission", () => {
     expect(await access.users.withPermission(twins.Ship)).toEqual([]);
   });
 
-  test("D11 a codename has no dots, so that app and codename can always be told apart", () => {
+  test("D11 a codename has no dots, so that app and codename can always be separated", () => {
     expect(() => definePermissions("shop", { "a.b": "A dotted name" })).toThrow(/"a.b" cannot be a codename/);
     expect(() => definePermissions("shop.eu", { a: "A dotted app" })).toThrow(/"shop.eu"/);
     for (const { name } of new PermissionCatalog([shop, news]).list())
@@ -271,7 +271,7 @@ describe("a single permission", () => {
     expect(await access.users.withPermission(news.change_article)).toEqual(["bob"]);
   });
 
-  test("D13 a codename stands for one thing in an app: two models cannot both declare it", async () => {
+  test("D13 a codename is unique in an app: two models cannot both declare it", async () => {
     const order = { can_close: "Can close orders" };
     const ticket = { can_close: "Can close tickets" };
     expect(() => definePermissions("desk", order, ticket)).toThrow(
@@ -288,7 +288,7 @@ describe("a single permission", () => {
     expect(await access.users.hasPermission("ann", desk.can_close_ticket)).toBe(false);
   });
 
-  test("D14 one row for each permission; a codename has at most 100 characters, a label 255", async () => {
+  test("D14 each permission is one row, with a codename of at most 100 and a label of at most 255 characters", async () => {
     const longest = "c".repeat(100);
     const long = definePermissions("long", { [longest]: "l".repeat(255) });
     expect(() => definePermissions("long", { [`${longest}c`]: "Too long" })).toThrow(/at most 100/);
@@ -307,12 +307,12 @@ describe("a single permission", () => {
 });
 
 describe("lists", () => {
-  test("D15 an empty list asks for nothing, so it is refused: at start in a rule, by an error in a question", async () => {
+  test("D15 an empty list is rejected, at startup in a rule and by an error in a method call", async () => {
     const { access, errors, visit } = await openShop();
     await access.users.setSuperuser("rita", true);
     await expect(access.users.hasAllPermissions("rita", [])).rejects.toThrow(/at least one permission/);
     await expect(access.users.hasAnyPermission("rita", [])).rejects.toThrow(/at least one permission/);
-    // Anonymous users ask by the same words.
+    // Anonymous users are checked with the same methods.
     expect(await (await visit(null, "/ws/lobby")).call("ask_none")).toBe(500);
     expect(errors.splice(0).map(String)).toEqual([expect.stringMatching(/at least one permission/)]);
     expect(startWith({ permissionsRequired: [] })).toThrow(/permissionsRequired is empty/);
@@ -320,7 +320,7 @@ describe("lists", () => {
     expect(startWith({ permissionsRequired: [shop.can_ship] })).not.toThrow();
   });
 
-  test("D16 all-of is AND, over any iterable", async () => {
+  test("D16 all of several permissions are required, for any iterable", async () => {
     const { access } = await openShop();
     await access.grant("ann", shop.add_article);
     await access.grant("ann", shop.view_article);
@@ -340,14 +340,14 @@ describe("lists", () => {
     await expect(access.users.hasAllPermissions("ann", (function* () {})())).rejects.toThrow(/at least one/);
   });
 
-  test("D17 one permission where a list belongs throws, instead of being read letter by letter", async () => {
+  test("D17 one permission instead of a list throws, and is not read as a list of characters", async () => {
     const { access } = await openShop();
     await access.grant("ann", shop.can_ship);
-    // @ts-expect-error one permission is no list
+    // @ts-expect-error one permission is not a list
     await expect(access.users.hasAllPermissions("ann", shop.can_ship)).rejects.toThrow(
       'The permissions must be a list, but received "shop.can_ship". Pass an array of permissions.',
     );
-    // @ts-expect-error one permission is no list
+    // @ts-expect-error one permission is not a list
     await expect(access.users.hasAnyPermission("ann", shop.can_ship)).rejects.toThrow(ConfigurationError);
     await expect(access.users.hasAnyPermission("ann", null as never)).rejects.toThrow(ConfigurationError);
     expect(startWith({ permissionsRequired: shop.can_ship })).toThrow(
@@ -355,7 +355,7 @@ describe("lists", () => {
     );
   });
 
-  test("D18 any-of exists, in rules and in questions", async () => {
+  test("D18 any of several permissions can be required, in rules and in method calls", async () => {
     const { access, visit } = await openShop();
     await access.grant("ann", shop.change_article);
     await access.grant("bob", shop.can_ship);
@@ -368,7 +368,7 @@ describe("lists", () => {
     expect(await access.users.hasAnyPermission("bob", either)).toBe(false);
   });
 
-  test("D19 a view's rule is a list with something in it: text, nothing and an empty list refuse to start", () => {
+  test("D19 the rule of a view is a non-empty list: an app with text, null or an empty list does not start", () => {
     expect(startWith({ allPermissionsRequired: "shop.can_ship" })).toThrow(
       /allPermissionsRequired must be an array of permissions/,
     );
@@ -379,7 +379,7 @@ describe("lists", () => {
     expect(startWith({ allPermissionsRequired: [shop.can_ship] })).not.toThrow();
   });
 
-  test("D20 who lacks the permission gets 403, who has not signed in 401 where the page can hear it, and nobody a redirect", async () => {
+  test("D20 a user without the permission gets 403, an anonymous one 401 where the page can read it, and no one is redirected", async () => {
     const { requestToken, connect, sallyport } = bound(await openWorld());
     const wanted = { view: "/ws/chat" };
     expect((await requestToken(null, wanted)).status).toBe(401);
@@ -391,7 +391,7 @@ describe("lists", () => {
     expect(eve.isClosed).toBe(false);
   });
 
-  test("D21 not signed in and not permitted are two reasons in the decisions, though the peer hears one", async () => {
+  test("D21 decisions have different reasons for anonymous and for unpermitted users, but the client receives the same answer", async () => {
     const { connect, decisions } = bound(await openWorld("/ws/lobby"));
     const guest = await connect(null);
     const answer = await guest.call("members_only");
@@ -410,8 +410,8 @@ describe("lists", () => {
   });
 });
 
-describe("where rights come from", () => {
-  test("D22 effective is direct and all groups' together; nothing can be taken off it by a no", async () => {
+describe("sources of permissions", () => {
+  test("D22 effective permissions are the direct ones and those of all groups, and there are no negative permissions", async () => {
     const { access } = await openShop();
     await access.grant("ann", shop.add_article);
     await access.grant({ group: "Editors" }, shop.change_article);
@@ -422,14 +422,14 @@ describe("where rights come from", () => {
     expect(await access.users.permissions("ann")).toEqual(
       new Set(["shop.add_article", "shop.change_article", "shop.can_ship"]),
     );
-    // Revoking what was not given directly takes nothing away, and is no negative right that stays.
+    // Revoking a permission that was not granted directly changes nothing, and is not stored.
     expect(await access.revoke("ann", shop.can_ship)).toBe(false);
     expect(await access.users.hasPermission("ann", shop.can_ship)).toBe(true);
     expect(await access.revoke("ann", shop.add_article)).toBe(true);
     expect(await access.users.hasPermission("ann", shop.add_article)).toBe(true);
   });
 
-  test("D23 a permission through two groups survives leaving one, and is gone after both", async () => {
+  test("D23 a permission through two groups survives leaving one, and ends with the second", async () => {
     const { access } = await openShop();
     for (const group of ["Editors", "Writers"]) {
       await access.grant({ group }, shop.change_article);
@@ -442,7 +442,7 @@ describe("where rights come from", () => {
     expect(await access.users.permissions("ann")).toEqual(new Set());
   });
 
-  test("D24 what a group loses all its members lose, and sockets that rested on it end at once", async () => {
+  test("D24 all members of a group lose what it loses, and connections that need it are closed immediately", async () => {
     const { sallyport, connect } = bound(await openWorld());
     const { access } = sallyport;
     await access.grant({ group: "Chatters" }, chat.can_use_chat);
@@ -455,11 +455,11 @@ describe("where rights come from", () => {
     expect(await access.users.hasPermission("ann", chat.can_use_chat)).toBe(false);
     expect((await ann.closed).code).toBe(1000);
     expect(ann.received).toEqual([revoked()]);
-    // Bob had it twice.
+    // Bob had it from two sources.
     expect(await bob.result("whoami")).toMatchObject({ user: "bob", channels: ["rooms/general"] });
   });
 
-  test("D25 a deleted group's and a pruned permission's rights are gone for all; a superuser still passes", async () => {
+  test("D25 permissions of a deleted group and pruned permissions end for all users, and a superuser still passes", async () => {
     const { access, restarted, sql } = await openShop();
     await access.users.setSuperuser("rita", true);
     await access.grant({ group: "Editors" }, shop.change_article);
@@ -482,7 +482,7 @@ describe("where rights come from", () => {
     expect(await later.access.users.hasPermission("rita", shop.can_ship)).toBe(true);
   });
 
-  test("D26 a permission that was pruned and is declared again does not bring its grants back", async () => {
+  test("D26 declaring a pruned permission again does not restore its grants", async () => {
     const { access, restarted } = await openShop();
     await access.grant("ann", news.add_article);
     const without = restarted({ permissions: [shop], views: { "/ws/ruled": Ruled } });
@@ -494,12 +494,12 @@ describe("where rights come from", () => {
     expect(await again.access.users.withPermission(news.add_article)).toEqual([]);
   });
 
-  test("D27 groups are flat, each name is one group, at most 150 characters long", async () => {
+  test("D27 groups are flat, each name is one group, and a name has at most 150 characters", async () => {
     const { access } = await openShop();
     expect(await access.groups.create("g".repeat(150))).toBe(true);
     expect(await access.groups.create("g".repeat(150))).toBe(false);
     await expect(access.groups.create("g".repeat(151))).rejects.toThrow(/1 to 150 characters/);
-    // A user called like a group is no group: nobody inherits through it.
+    // A user with the name of a group is not a group, so no user inherits from it.
     await access.grant({ group: "Staff" }, shop.can_ship);
     await access.users.addToGroup("Editors", "Staff");
     await access.users.addToGroup("ann", "Editors");
@@ -515,7 +515,7 @@ describe("where rights come from", () => {
     ]);
   });
 
-  test("D28 a superuser's list and the answers agree: every declared permission, and nothing else", async () => {
+  test("D28 the list of a superuser matches the checks: every declared permission, and nothing else", async () => {
     const { access, restarted, sallyport } = await openShop();
     await access.users.setSuperuser("rita", true);
     await access.grant("rita", news.add_article);
@@ -523,7 +523,7 @@ describe("where rights come from", () => {
     for (const name of await access.users.permissions("rita")) {
       expect(await access.users.hasPermission("rita", sallyport.permissions.parse(name)), name).toBe(true);
     }
-    // A grant of what is no longer declared can be asked for by nobody, so no list has it.
+    // A grant of an undeclared permission is in no list, because it cannot be checked.
     const later = restarted({ permissions: [shop], views: { "/ws/ruled": Ruled } });
     expect([...(await later.access.users.permissions("rita"))].sort()).toEqual(
       ALL_NAMES.filter((name) => name.startsWith("shop.")).sort(),
@@ -532,7 +532,7 @@ describe("where rights come from", () => {
     await expect(later.access.users.hasPermission("rita", news.add_article)).rejects.toEqual(UNKNOWN);
   });
 
-  test("D29 rights are told apart by source, and the explanation names it", async () => {
+  test("D29 permissions are listed by source, and the explanation names it", async () => {
     const { access } = await openShop();
     await access.grant("ann", shop.add_article);
     await access.grant("ann", shop.change_article);
@@ -556,7 +556,7 @@ describe("where rights come from", () => {
         ],
       ],
     ]);
-    // A superuser's own grants are told by source as well: being superuser is none.
+    // A superuser's own grants are listed by source too. Being a superuser is not a grant.
     await access.users.setSuperuser("ann", true);
     expect(await access.users.permissions("ann", "user")).toEqual(
       new Set(["shop.add_article", "shop.change_article"]),
@@ -584,7 +584,7 @@ describe("where rights come from", () => {
     expect(columns.map(({ name }) => name)).toEqual(["created_at", "id", "is_active", "is_superuser"]);
   });
 
-  test("D31 whoever may change may look, where a rule says view or change", async () => {
+  test("D31 users who can change can also view if a rule says view or change", async () => {
     const { access, visit } = await openShop();
     await access.grant("viewer", shop.view_article);
     await access.grant("editor", shop.change_article);
@@ -603,7 +603,7 @@ describe("where rights come from", () => {
 });
 
 describe("no cache", () => {
-  test("D32 rights come with the statement that finds the session: no further one, however much is asked", async () => {
+  test("D32 permissions are read with the statement that reads the connection, and checks need no other statement", async () => {
     const { access, statements, visit } = await openShop();
     await access.grant("ann", shop.change_article);
     await access.grant({ group: "Editors" }, shop.view_article);
@@ -620,12 +620,12 @@ describe("no cache", () => {
     expect(asking[0]).toMatch(
       /"sallyport_user_permissions".*"sallyport_group_permissions".*"sallyport_connections"/,
     );
-    // The view's and the handler's rule cost nothing beside it, nor does the second message.
+    // The rules of the view and the handler add no statement, and neither does the second message.
     expect(await costOf("edit", {})).toEqual(asking);
     expect(await costOf("ask", { names: [] })).toEqual(asking);
   });
 
-  test("D33 nothing is remembered: a grant after a no counts, and a revocation after a yes", async () => {
+  test("D33 nothing is cached: a grant after a denial counts, and a revocation after a permission", async () => {
     const { access, visit } = await openShop();
     const ann = await visit("ann");
     expect(await ann.call("edit")).toBe(403);
@@ -638,7 +638,7 @@ describe("no cache", () => {
     expect(await access.users.hasPermission("ann", shop.change_article)).toBe(false);
   });
 
-  test("D34 there is nothing to refresh: even what changed behind the library's back is seen by the next message", async () => {
+  test("D34 nothing must be refreshed: the next message even sees changes made directly in the database", async () => {
     const { access, sql, visit } = await openShop();
     await access.grant("ann", shop.change_article);
     const ann = await visit("ann");
@@ -653,7 +653,7 @@ describe("no cache", () => {
     expect(await ann.call("edit")).toBe(403);
   });
 
-  test("D35 a change is seen at the next event of an open socket, and of every other one", async () => {
+  test("D35 a change applies to the next event of every open connection", async () => {
     const { sallyport, connect } = bound(await openWorld());
     const { access } = sallyport;
     await access.grant("ann", chat.can_use_chat);
@@ -672,7 +672,7 @@ describe("no cache", () => {
     }
   });
 
-  test("D36 a socket does not outlive the right that it rests on, nor its user's being active", async () => {
+  test("D36 a connection is closed when its user loses the required permission or becomes inactive", async () => {
     const { sallyport, connect, requestToken } = bound(await openWorld());
     const { access } = sallyport;
     for (const user of ["ann", "bob", "mo"]) await access.grant(user, chat.can_use_chat);
@@ -692,7 +692,7 @@ describe("no cache", () => {
     expect((await requestToken("bob")).status).toBe(403);
   });
 
-  test("D37 two apps over one database cannot hide a grant from each other: there is nothing that both could fill", async () => {
+  test("D37 two apps with one database cannot hide a grant from each other, because nothing is cached", async () => {
     const { access, restarted } = await openShop();
     const other = restarted({}).access;
     expect(await access.users.hasPermission("ann", shop.can_ship)).toBe(false);
@@ -706,7 +706,7 @@ describe("no cache", () => {
     expect(await access.users.hasPermission("ann", shop.can_ship)).toBe(false);
   });
 
-  test("D38 any source that grants suffices, in whatever order they are lost", async () => {
+  test("D38 any source of a permission is sufficient, in whatever order the sources end", async () => {
     const { access } = await openShop();
     const sources = [
       {
@@ -735,7 +735,7 @@ describe("no cache", () => {
     }
   });
 
-  test("D39 a veto holds in whatever place it is declared", async () => {
+  test("D39 a denial by a rule holds in whatever position it is declared", async () => {
     const open = defineChannel("halls/:id", {
       permissionsRequired: [shop.view_article],
       authorize: () => true,
@@ -758,7 +758,7 @@ describe("no cache", () => {
     }
   });
 
-  test("D40 without a way to tell who somebody is, nothing starts", () => {
+  test("D40 without authenticate(), the app does not start", () => {
     expect(() => start({ authenticate: undefined as never })).toThrow(/authenticate is undefined/);
     expect(() => start({ authenticate: [] as never })).toThrow(ConfigurationError);
     expect(() => start({})).not.toThrow();
@@ -766,7 +766,7 @@ describe("no cache", () => {
 });
 
 describe("objects", () => {
-  test("D41 with an object: the permission is held and the app says yes about the object", async () => {
+  test("D41 with an object, the permission is held and the app allows the object", async () => {
     const { access } = await openShop();
     await access.grant("ann", shop.view_article);
     await access.grant("bob", shop.view_article);
@@ -778,7 +778,7 @@ describe("objects", () => {
     expect(await access.users.hasPermission("ann", shop.view_article, object)).toBe(false);
   });
 
-  test("D42 holding it about an object implies holding it; holding it implies nothing about an object", async () => {
+  test("D42 holding it for an object implies holding it, but not the reverse", async () => {
     const { access } = await openShop();
     await access.grant("holder", shop.view_article);
     await access.grant("author", shop.view_article);
@@ -800,7 +800,7 @@ describe("objects", () => {
     }
   });
 
-  test("D43 the app's word about one object counts for no other, and for nothing without an object", async () => {
+  test("D43 the answer of the app for one object does not count for another, or without an object", async () => {
     const { access, sql } = await openShop();
     await access.grant("ann", shop.view_article);
     authors.set("1", "ann");
@@ -814,7 +814,7 @@ describe("objects", () => {
     ]);
   });
 
-  test("D44 with an object, too, a permission has its full name, and is the one that is asked about", async () => {
+  test("D44 with an object, a permission has its full name too, and is the one that is checked", async () => {
     const { access } = await openShop();
     await access.grant("ann", shop.view_article);
     authors.set("1", "ann");
@@ -825,7 +825,7 @@ describe("objects", () => {
     await expect(
       access.users.hasPermission("ann", asPermission("news.view_article"), object),
     ).rejects.toEqual(UNKNOWN);
-    // Of another app, but declared: held or not held, as it is.
+    // Of another app, but declared: granted or not granted.
     expect(await access.users.hasPermission("ann", news.change_article, object)).toBe(false);
     await access.grant("ann", news.change_article);
     expect(await access.users.hasPermission("ann", news.change_article, object)).toBe(true);
@@ -834,7 +834,7 @@ describe("objects", () => {
     ).rejects.toEqual(UNKNOWN);
   });
 
-  test("D45 one rule for the question and for the list of who may", async () => {
+  test("D45 checks and the list of permitted users have the same rule", async () => {
     const { access } = await openShop();
     const users = ["ann", "bob", "eve", "off", "rita"];
     for (const user of ["ann", "bob", "off"]) await access.grant(user, shop.view_article);
@@ -854,7 +854,7 @@ describe("objects", () => {
     expect(yes).toEqual(["ann 0", "bob 1", "rita 4"]);
   });
 
-  test("D46 when an object is deleted nothing of ours is left behind", async () => {
+  test("D46 no row remains when an object is deleted", async () => {
     const rooms = new Set(["1"]);
     const room = defineChannel("rooms/:id", {
       signedIn: true,
@@ -870,7 +870,7 @@ describe("objects", () => {
       ...(await sql("select permission from sallyport_group_permissions")),
     ];
     expect(await ours()).toEqual([{ channel: "rooms/1" }, { permission: "chat.can_use_chat" }]);
-    // Who may be there is the app's data alone, and no grant names an object.
+    // Access to the object is data of the app, and no grant names an object.
     rooms.delete("1");
     await sallyport.access.recheck({ channel: "rooms/1" });
     expect(await ann.message("sallyport.revoked")).toEqual(revoked("rooms/1"));
@@ -878,7 +878,7 @@ describe("objects", () => {
     expect(await ann.result("whoami")).toMatchObject({ channels: [] });
   });
 
-  test("D47 nobody is no user: there is no row to grant to, and a user who is called so is just a user", async () => {
+  test("D47 the anonymous user is not a user: there is no row to grant to, and a user may have any name", async () => {
     const { access, sql, visit } = await openShop();
     const guest = await visit(null, "/ws/lobby");
     await access.grant("AnonymousUser", shop.change_article);
@@ -888,7 +888,7 @@ describe("objects", () => {
   });
 });
 
-describe("who has a permission", () => {
+describe("users with a permission", () => {
   const people = async () => {
     const opened = await openShop();
     const { access } = opened;
@@ -904,7 +904,7 @@ describe("who has a permission", () => {
     return opened;
   };
 
-  test("D48 active users, directly or by a group, superusers included", async () => {
+  test("D48 are active users with a direct or group grant, and superusers", async () => {
     const { access } = await people();
     expect(await access.users.withPermission(shop.can_ship)).toEqual(["direct", "grouped", "rita"]);
     expect((await access.permissions.holders(shop.can_ship)).map(({ user }) => user)).toEqual([
@@ -918,9 +918,9 @@ describe("who has a permission", () => {
     }
   });
 
-  test("D49 superusers can be left out, and inactive users asked for as well or alone", async () => {
+  test("D49 can exclude superusers, and include inactive users or list only those", async () => {
     const { access } = await people();
-    // Granted it as well, and a superuser even so.
+    // Also granted, but still a superuser.
     await access.grant("rita", shop.can_ship);
     expect(await access.users.withPermission(shop.can_ship, { superusers: false })).toEqual([
       "direct",
@@ -939,7 +939,7 @@ describe("who has a permission", () => {
     ]);
   });
 
-  test("D50 a permission that the database does not know yet: superusers only; one that is not declared throws", async () => {
+  test("D50 are only superusers for a permission that is not in the database yet, and an undeclared one throws", async () => {
     const { access, restarted } = await people();
     const fresh = definePermissions("fresh", { can_try: "Can try" });
     const later = restarted({ permissions: [shop, news, fresh] }).access;
@@ -948,7 +948,7 @@ describe("who has a permission", () => {
     await expect(access.users.withPermission(fresh.can_try)).rejects.toEqual(UNKNOWN);
   });
 
-  test("D51 with an object, the app is asked about each of them", async () => {
+  test("D51 with an object are those that the app allows", async () => {
     const { access } = await people();
     authors.set("1", "other");
     authors.set("2", "rita");
@@ -957,11 +957,12 @@ describe("who has a permission", () => {
       access.users.withPermission(permission, { object: { channel: `articles/${id}` } });
     expect(await access.users.withPermission(shop.view_article)).toEqual(["other", "rita"]);
     expect([await who("1"), await who("2"), await who("3")]).toEqual([["other"], ["rita"], []]);
-    // The channel's own rule is asked too: whoever may ship may not therefore be in the article's room.
+    // The rule of the channel is checked too: a user who can ship is not necessarily allowed in the
+    // article's room.
     expect(await who("3", shop.can_ship)).toEqual([]);
   });
 
-  test("D52 what is no full name of a permission throws", async () => {
+  test("D52 need the full name of a permission, and anything else throws", async () => {
     const { access } = await people();
     for (const name of ["can_ship", "shop.", ".can_ship", "", "shop.can_ship.now", 7, null, undefined, {}]) {
       await expect(access.users.withPermission(asPermission(name)), String(name)).rejects.toEqual(UNKNOWN);
@@ -969,8 +970,8 @@ describe("who has a permission", () => {
   });
 });
 
-describe("how permissions come to be", () => {
-  test("D53 each model gets add, change, delete and view, with a label that says so", () => {
+describe("declaring permissions", () => {
+  test("D53 each model gets add, change, delete and view, with a label", () => {
     const set = definePermissions("shop", modelPermissions("article"));
     expect(new PermissionCatalog([set]).list()).toEqual([
       { name: "shop.add_article", label: "Can add article" },
@@ -981,7 +982,7 @@ describe("how permissions come to be", () => {
     expect(modelPermissions("order_line").add_order_line).toBe("Can add order line");
   });
 
-  test("D54 a codename is action and model in lower case", () => {
+  test("D54 a codename is the action and the model in lower case", () => {
     expect(shop.add_article).toBe("shop.add_article");
     expect(Object.keys(modelPermissions("article"))).toEqual([
       "add_article",
@@ -992,12 +993,12 @@ describe("how permissions come to be", () => {
     for (const model of ["Article", "order-line", "order.line", "", "9lives", "m".repeat(94)]) {
       expect(() => modelPermissions(model), model).toThrow(/cannot be the name of a model/);
     }
-    // The longest name of a model still makes codenames that may be.
+    // Codenames of the longest model name are still valid.
     const longest = modelPermissions("m".repeat(93));
     expect(() => definePermissions("shop", longest)).not.toThrow();
   });
 
-  test("D55 further ones beside a model's, fewer of the four, or none of them", () => {
+  test("D55 a model can have additional permissions, fewer of the four, or none", () => {
     const names = (...labels: [Record<string, string>, ...Record<string, string>[]]) =>
       Object.keys(definePermissions("shop", ...labels));
     expect(names(modelPermissions("article", ["view"]), { can_ship: "Can ship" })).toEqual([
@@ -1013,7 +1014,7 @@ describe("how permissions come to be", () => {
     expect([view_article, can_ship]).toEqual(["shop.view_article", "shop.can_ship"]);
   });
 
-  test("D56 whatever stands for a model has permissions of its own, also what shares another's table", async () => {
+  test("D56 each model has its own permissions, also if it shares the table of another", async () => {
     const drafts = definePermissions(
       "drafts",
       modelPermissions("article"),
@@ -1026,7 +1027,7 @@ describe("how permissions come to be", () => {
     expect(Object.keys(drafts)).toHaveLength(8);
   });
 
-  test("D57 migrate brings in what is missing, and doing it again changes nothing", async () => {
+  test("D57 migrate adds what is missing, and running it again changes nothing", async () => {
     const { access, restarted, sallyport, sql } = await openShop();
     await access.grant("ann", shop.can_ship);
     const rows = () => sql("select * from sallyport_permissions order by name");
@@ -1041,7 +1042,7 @@ describe("how permissions come to be", () => {
     expect(await later.access.users.hasPermission("ann", shop.can_ship)).toBe(true);
   });
 
-  test("D58 what is no longer declared is reported, and removed only when asked", async () => {
+  test("D58 undeclared permissions are reported, and removed only on request", async () => {
     const { access, restarted, sql } = await openShop();
     await access.grant("ann", news.add_article);
     const later = restarted({ permissions: [shop], views: { "/ws/ruled": Ruled } });
@@ -1060,7 +1061,7 @@ describe("how permissions come to be", () => {
     expect(await later.access.permissions.prune()).toEqual([]);
   });
 
-  test("D59 a codename declared twice, with a model's or another, is an error at start", () => {
+  test("D59 a codename that is declared twice, by a model or otherwise, is an error at startup", () => {
     expect(() => definePermissions("shop", modelPermissions("article"), { add_article: "Can add" })).toThrow(
       'declares shop.add_article twice, as "Can add article" and as "Can add"',
     );
@@ -1074,7 +1075,7 @@ describe("how permissions come to be", () => {
     expect(() => start({ permissions: [shop, news, more] })).toThrow(/Two permission sets .* "shop"/);
   });
 
-  test("D60 with a model that is gone go its permissions and every grant of them", async () => {
+  test("D60 removing a model removes its permissions and every grant of them", async () => {
     const { access, restarted, sql } = await openShop();
     await access.grant("ann", shop.add_article);
     await access.grant({ group: "Editors" }, shop.change_article);
@@ -1093,7 +1094,7 @@ describe("how permissions come to be", () => {
     ]);
   });
 
-  test("D61 a permission's name is its natural key: written down here, it is the same one there", async () => {
+  test("D61 the name of a permission is its natural key: it is the same in every database", async () => {
     const here = await openShop();
     const fixture = JSON.stringify(here.sallyport.permissions.list());
     expect(JSON.parse(fixture)[0]).toEqual({ name: "shop.add_article", label: "Can add article" });
@@ -1107,7 +1108,7 @@ describe("how permissions come to be", () => {
 });
 
 describe("an app", () => {
-  test("D62 any permission of an app counts as having some of it; a superuser has some of every app", async () => {
+  test("D62 any permission of an app counts as having one of it, and a superuser has one of every app", async () => {
     const { access, visit } = await openShop();
     await access.grant("ann", shop.can_ship);
     await access.grant({ group: "Writers" }, news.change_article);
@@ -1121,7 +1122,7 @@ describe("an app", () => {
     expect(await of("bob")).toEqual([false, true]);
     expect(await of("rita")).toEqual([true, true]);
     expect(await of("eve")).toEqual([false, false]);
-    // A handler is told the same.
+    // A handler gets the same answer.
     for (const user of ["ann", "bob", "rita"]) {
       const [inShop, inNews] = await of(user);
       expect(await (await visit(user)).call("about_me"), user).toMatchObject({ shop: inShop, news: inNews });
@@ -1130,19 +1131,19 @@ describe("an app", () => {
   });
 });
 
-test("every statement from D1 to D62 has one test of its own", () => {
+test("every statement from D1 to D62 has one test", () => {
   const source = readFileSync(import.meta.filename, "utf8");
   const numbers = [...source.matchAll(/\btest\(\s*"D(\d+) /g)].map(([, number]) => Number(number));
   expect(numbers).toEqual(Array.from({ length: 62 }, (_, index) => index + 1));
 });
 
-/** A view that asks for nothing that another version of the code may not declare. */
+/** A view without permissions that another version of the code may not declare. */
 class Ruled extends WebSocketView {
   static override signedIn = true;
   static override receiveOnly = true;
 }
 
-/** The world's methods, to be taken apart. */
+/** Methods of the world, as separate functions. */
 function bound(opened: World) {
   return {
     sallyport: opened.sallyport,

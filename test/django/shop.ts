@@ -19,24 +19,24 @@ import { emptyDatabase, isPostgres, searching } from "../postgres/database.ts";
 export const shop = definePermissions("shop", modelPermissions("article"), {
   can_ship: "Can ship orders",
 });
-/** Another app, with a codename that the shop has as well. */
+/** Another app with a codename that the shop has too. */
 export const news = definePermissions("news", modelPermissions("article", ["add", "change"]));
 
-/** Which article is whose, as the app's own table would say. */
+/** The owner of each article, as in a table of the app. */
 export const authors = new Map<string, string>();
 
-/** An article's room: a permission, and the app's word about the article itself. */
+/** The room of an article. It requires a permission, and the app checks the article itself. */
 export const articles = defineChannel("articles/:id", {
   permissionsRequired: [shop.view_article],
   authorize: ({ user, params }) => authors.get(params.id) === user.id,
 });
 
-/** The text of a permission as somebody who evades the type would write it. */
+/** Returns the text of a permission as code without types would pass it. */
 export const asPermission = (text: unknown) => text as Permission;
 
 const Names = z.object({ names: z.array(z.string()) });
 
-/** For every signed-in user; it tells what it can find out about them. */
+/** A view for every signed-in user. Its handlers return what they find out about the user. */
 export class ShopView extends WebSocketView {
   static override signedIn = true;
 
@@ -54,7 +54,7 @@ export class ShopView extends WebSocketView {
     news: user.hasAppPermissions(news),
   }));
   edit = handler({ permissionsRequired: [shop.change_article] }, () => "edited");
-  /** Whoever may change an article may look at it. */
+  /** Users who can change an article can view it. */
   look = handler({ permissionsRequired: [shop.view_article, shop.change_article] }, () => "seen");
   publish = handler(
     { allPermissionsRequired: [shop.change_article, news.add_article], authorize: () => false },
@@ -62,7 +62,7 @@ export class ShopView extends WebSocketView {
   );
 }
 
-/** The same for everybody. */
+/** The same for anonymous users. */
 export class LobbyView extends ShopView {
   static override inheritRules = false;
   static override allowAnonymous = true;
@@ -72,25 +72,25 @@ export const views = { "/ws/shop": ShopView, "/ws/lobby": LobbyView };
 
 const ORIGIN = "https://www.example.com";
 
-/** An app over a real database of its own, spoken to in events as its gateway would send them. */
+/** An app with its own database. Tests send it events as a gateway does. */
 export interface Shop {
   readonly sallyport: Sallyport;
   readonly access: Access;
   /** Every SQL statement so far. */
   readonly statements: string[];
-  /** Everything that reached onError. */
+  /** Every error that was reported to onError. */
   readonly errors: unknown[];
-  /** Runs a statement behind everybody's back. */
+  /** Runs a statement directly in the database. */
   sql(statement: string): Promise<Record<string, unknown>[]>;
-  /** The app after its code was changed, over the same database. */
+  /** Returns the app after a code change, with the same database. */
   restarted(options: Partial<SallyportOptions>): Sallyport;
-  /** An open socket of a user, or of nobody. */
+  /** Connects a user, or an anonymous user. */
   visit(user: string | null, view?: keyof typeof views): Promise<Visitor>;
 }
 
-/** One open socket. */
+/** An open connection. */
 export interface Visitor {
-  /** What a handler answers: the result, or the refusal's status. */
+  /** Returns the result of a handler, or the status of the denial. */
   call(name: string, fields?: object): Promise<unknown>;
 }
 
@@ -141,12 +141,12 @@ export async function openShop(options: Partial<SallyportOptions> = {}): Promise
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const response = await sallyport.fetch(request);
-    if (!response) throw new Error(`${path} is nobody's`);
+    if (!response) throw new Error(`the app does not handle ${path}`);
     return { status: response.status, body: (await response.json()) as Record<string, unknown> };
   };
   const must = async (answer: ReturnType<typeof event>) => {
     const { status, body } = await answer;
-    if (status !== 200) throw new Error(`refused with ${status}: ${JSON.stringify(body)}`);
+    if (status !== 200) throw new Error(`denied with ${status}: ${JSON.stringify(body)}`);
     return body;
   };
 
@@ -181,7 +181,7 @@ function postgresDialect(connectionString: string): PostgresDialect {
   return new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 4 }) });
 }
 
-/** Statements that tell who somebody is and what they may do, other than those of the loop that runs beside. */
+/** Statements that read connections and permissions, except those of the poller. */
 export const aboutRights = (statements: readonly string[]) =>
   statements.filter(
     (statement) =>

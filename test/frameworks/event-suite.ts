@@ -11,7 +11,7 @@ import { ORIGIN, type Socket, World } from "../integration/world.ts";
 import { emptyDatabase } from "../postgres/database.ts";
 import type { Framework, SetUp } from "./frameworks.ts";
 import { hostileTargets, requestAsWritten, strippedTargets } from "./hostile-targets.ts";
-import type { Heard } from "./next-app.ts";
+import type { Report } from "./next-app.ts";
 
 const chat = definePermissions("chat", { use: "Use" });
 const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.use] });
@@ -31,12 +31,12 @@ class ChatView extends WebSocketView {
 }
 
 let world: World;
-/** What an app with a Sallyport of its own tells, where the world's would tell it. */
-function hear(heard: Heard): void {
-  if (heard.agent !== undefined) agent = heard.agent;
-  if ("left" in heard) left(heard.left);
-  if (heard.decision) world.decisions.push(heard.decision);
-  if (heard.error !== undefined) world.errors.push(heard.error);
+/** Reports of an app that has its own Sallyport object. */
+function report(reports: Report): void {
+  if (reports.agent !== undefined) agent = reports.agent;
+  if ("left" in reports) left(reports.left);
+  if (reports.decision) world.decisions.push(reports.decision);
+  if (reports.error !== undefined) world.errors.push(reports.error);
 }
 
 export async function open(framework: Framework, setUp: SetUp = {}): Promise<World> {
@@ -48,7 +48,7 @@ export async function open(framework: Framework, setUp: SetUp = {}): Promise<Wor
       permissions: [chat],
       channels: [rooms],
       views: { "/ws/chat": ChatView },
-      serve: (sallyport) => framework.serve(sallyport, setUp, { database: source, hear }),
+      serve: (sallyport) => framework.serve(sallyport, setUp, { database: source, report }),
       ...(setUp.prefix === undefined ? {} : { prefix: setUp.prefix }),
     },
     {
@@ -71,7 +71,7 @@ afterEach(async () => {
 export const member = (headers: Record<string, string> = {}): Promise<Socket> =>
   world.connect("ann", { channel: "rooms/all", headers: { "x-client": "a browser", ...headers } });
 
-/** A message as it comes from the gateway, in as many pieces as are given. */
+/** Sends a message as the gateway does, in this many pieces. */
 export async function event(
   pieces: readonly string[],
   headers: Record<string, string> = {},
@@ -89,11 +89,11 @@ export async function event(
       ...headers,
     },
   });
-  // It may come before all has been sent.
+  // The answer can arrive before all pieces were sent.
   const answered = once(outgoing, "response");
   for (const piece of pieces) {
     await new Promise((resolve) => outgoing.write(piece, resolve));
-    // A server in this process reads what has been sent before the next piece is.
+    // A server in this process reads what was sent before the next piece is sent.
     for (let turn = 0; turn < 10; turn++) await nextTurn();
   }
   outgoing.end();
@@ -103,16 +103,16 @@ export async function event(
   return { status: response.statusCode, text };
 }
 
-/** Reads all of an answer: what is left of it when its server ends would be an error of nobody's. */
+/** Reads the complete answer. An unread rest would be an unhandled error when the server closes. */
 export async function statusOf(answering: Promise<Response>): Promise<number> {
   const answer = await answering;
   await answer.text();
   return answer.status;
 }
 
-/** One suite, run behind each framework. */
+/** The tests that every framework must pass. */
 export function answersEvents(framework: Framework): void {
-  test("people get a token, connect, speak, hear each other, lose their rights and leave", async () => {
+  test("users get a token, connect, exchange messages, lose their permissions and disconnect", async () => {
     await open(framework);
     const [ann, other] = [await member(), await member()];
     expect(agent).toBe("a browser");
@@ -127,7 +127,7 @@ export function answersEvents(framework: Framework): void {
     expect((await ann.closed).code).toBe(1000);
   });
 
-  test("what is not Sallyport's is the app's, and nothing else is", async () => {
+  test("only the paths of Sallyport are not handled by the app", async () => {
     await open(framework);
     const own = await fetch(`${world.appUrl}/own`);
     expect([own.status, await own.text()]).toEqual([200, "the app's own"]);
@@ -138,7 +138,7 @@ export function answersEvents(framework: Framework): void {
 
   if (!framework.resolvesPaths) leavesHostileTargets(framework);
 
-  test("a page of another origin is answered as the token endpoint answers it", async () => {
+  test("a page of another origin gets the same answer as from the token endpoint", async () => {
     await open(framework);
     const preflight = await fetch(`${world.appUrl}/api/ws-token`, {
       method: "OPTIONS",
@@ -149,19 +149,22 @@ export function answersEvents(framework: Framework): void {
     expect(await statusOf(world.requestToken("ann", undefined, "https://evil.example"))).toBe(403);
   });
 
-  test.each(framework.parsers)("a parser that has read the body, as %s, breaks no event", async (parser) => {
-    await open(framework, { parser });
-    const ann = await member();
-    const body = { text: "ü \u2028 😀", "": 1, nested: [{ a: null }] };
-    expect(await ann.result("say", body)).toEqual(body);
-    // It is judged by what it says all the same.
-    expect((await event(['{"handler":"no such"}'])).status).toBe(403);
-    expect((await event([JSON.stringify({ handler: "say", text: "x".repeat(130 * 1024) })])).status).toBe(
-      413,
-    );
-  });
+  test.each(framework.parsers)(
+    "a parser that has read the body, as %s, does not prevent an event",
+    async (parser) => {
+      await open(framework, { parser });
+      const ann = await member();
+      const body = { text: "ü \u2028 😀", "": 1, nested: [{ a: null }] };
+      expect(await ann.result("say", body)).toEqual(body);
+      // It is checked by its content.
+      expect((await event(['{"handler":"no such"}'])).status).toBe(403);
+      expect((await event([JSON.stringify({ handler: "say", text: "x".repeat(130 * 1024) })])).status).toBe(
+        413,
+      );
+    },
+  );
 
-  test("under a prefix of the app's", async () => {
+  test("handles its paths under a prefix of the app", async () => {
     await open(framework, { prefix: "/realtime" });
     const ann = await member();
     expect(await ann.result("say", { text: "hello" })).toEqual({ text: "hello" });
@@ -170,7 +173,7 @@ export function answersEvents(framework: Framework): void {
     expect(await statusOf(fetch(`${root}/realtime/own`))).toBe(200);
   });
 
-  test("what proxies say of the client changes nothing, whether or not the framework believes it", async () => {
+  test("forwarded headers of a client change nothing, whether or not the framework trusts proxies", async () => {
     await open(framework, { trustsProxies: true });
     const forged = {
       "x-forwarded-for": "203.0.113.9",
@@ -187,7 +190,7 @@ export function answersEvents(framework: Framework): void {
     ]);
   });
 
-  test("a body that comes in pieces is one message, and one that breaks off is none", async () => {
+  test("a body in pieces is one message, and an incomplete body is no message", async () => {
     await open(framework);
     await member();
     const pieces = ['{"handler":', '"say","text"', ':"in pie', 'ces"}'];
@@ -210,11 +213,11 @@ export function answersEvents(framework: Framework): void {
     await new Promise((resolve) => outgoing.write('{"handler":"say"', resolve));
     outgoing.destroy();
     await expect.poll(() => world.decisions.at(-1)).toMatchObject({ reason: "malformed", status: 400 });
-    // And whoever comes then is answered as ever.
+    // Later requests are answered as usual.
     expect((await event(['{"handler":"say"}'])).status).toBe(200);
   });
 
-  test("a body of any type, of none, or of one that cannot be, is what it says", async () => {
+  test("the body counts, whatever the content type says", async () => {
     await open(framework);
     await member();
     for (const type of [
@@ -230,12 +233,12 @@ export function answersEvents(framework: Framework): void {
     }
     expect((await event(["not JSON"], { "content-type": "application/json" })).status).toBe(400);
     expect((await event(["x".repeat(140 * 1024)])).status).toBe(413);
-    // A handshake has no body, whatever its client says of one.
+    // A handshake has no body, whatever the client says about one.
     const socket = await member({ "content-type": "garbage" });
     expect(await socket.result("say", {})).toEqual({});
   });
 
-  test("a connection stays in step, whatever was left unread on it", async () => {
+  test("a connection stays usable, whatever was left unread on it", async () => {
     await open(framework);
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const ask = async (path: string, body: string) => {
@@ -258,7 +261,7 @@ export function answersEvents(framework: Framework): void {
     agent.destroy();
   });
 
-  test("a database that is away is 503, and the app's to hear", async () => {
+  test("an unavailable database causes 503, and is reported to the app", async () => {
     await open(framework);
     await member();
     await world.sql("drop table sallyport_memberships");

@@ -9,7 +9,7 @@ import { INTERNAL } from "../../src/internal.ts";
 import { answersEvents } from "./event-suite.ts";
 import { FRAMEWORKS } from "./frameworks.ts";
 
-// Next.js has a file of its own, next.test.ts.
+// Next.js has its own file, next.test.ts.
 describe.each(FRAMEWORKS)("behind $name", answersEvents);
 
 test("ignores an answer that comes after another middleware has sent one", async () => {
@@ -48,7 +48,7 @@ test("ignores an answer that comes after another middleware has sent one", async
 });
 
 test.each([["realtime"], ["/realtime/"], ["/"]])(
-  "a prefix that no path begins with, %s, is refused at once",
+  "a prefix that no path begins with, %s, is rejected at startup",
   (prefix) => {
     const internals = { start: () => undefined, answer: async () => undefined };
     const app = { [INTERNAL]: internals, fetch: async () => undefined };

@@ -10,33 +10,39 @@ import { fastifyPlugin } from "../../src/adapters/fastify.ts";
 import { honoMiddleware } from "../../src/adapters/hono.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
-import type { Heard } from "./next-app.ts";
+import type { Report } from "./next-app.ts";
 
-/** How an app may have set up its framework before Sallyport comes. */
+/** Settings of a framework before Sallyport is added. */
 export interface SetUp {
-  /** What comes before Sallyport's paths. */
+  /** The prefix of Sallyport's paths. */
   readonly prefix?: string;
-  /** Reads every body before Sallyport does, where the framework has such a thing. */
+  /** Reads every body before Sallyport does, if the framework supports it. */
   readonly parser?: "json" | "text" | "raw";
-  /** Believes what proxies say of the client. */
+  /** Trusts forwarded headers. */
   readonly trustsProxies?: boolean;
 }
 
-/** What an app needs that brings its own Sallyport. */
+/** What an app needs to create its own Sallyport object. */
 export interface Suite {
-  /** The SQLite file's path. */
+  /** Path of the SQLite file. */
   readonly database: string;
-  readonly hear: (heard: Heard) => void;
+  readonly report: (reports: Report) => void;
 }
 
 export interface Framework {
   readonly name: string;
   readonly parsers: readonly NonNullable<SetUp["parser"]>[];
-  /** True if it resolves `..` before any code of the app, its own proxy included, receives the request. */
+  /**
+   * True if it resolves `..` before any code of the app, its own proxy included, receives the
+   * request.
+   */
   readonly resolvesPaths?: true;
-  /** An app with a route of its own, `/own` (under the prefix: `/realtime/own`), which answers "the app's own". */
+  /**
+   * An app with a route of its own, `/own` (with the prefix: `/realtime/own`), which answers "the
+   * app's own".
+   */
   serve(sallyport: Sallyport, setUp: SetUp, suite: Suite): RequestListener | Promise<RequestListener>;
-  /** Ends what `serve` began. */
+  /** Stops what `serve` started. */
   close?(): Promise<void>;
 }
 
@@ -72,7 +78,7 @@ const ofFastify: Framework = {
   name: "fastify",
   parsers: ["json"],
   serve: async (sallyport, { prefix, trustsProxies = false }) => {
-    // Its own parser of JSON is always there.
+    // Its own JSON parser is always active.
     const app = fastify({ trustProxy: trustsProxies });
     await app.register(fastifyPlugin(sallyport), prefix === undefined ? {} : { prefix });
     app.get(`${prefix ?? ""}/own`, async () => OWN);
@@ -100,7 +106,7 @@ const ofHono: Framework = {
   },
 };
 
-/** All that need no build; Next.js is in next.test.ts. */
+/** All frameworks that need no build. Next.js is in next.test.ts. */
 export const FRAMEWORKS: readonly Framework[] = [
   plainNode,
   ofExpress("express", express),

@@ -27,7 +27,7 @@ export function hostileTargets(path: string): readonly string[] {
     `${path}/x/..`,
     `/x/..;${path}`,
     `/x/..%2f${path.slice(1)}`,
-    // Slashes that are repeated, encoded or turned round
+    // Slashes that are repeated, encoded or replaced by backslashes
     `/${path}`,
     `//x${path}`,
     `//x/..${path}`,

@@ -27,12 +27,12 @@ class ChatView extends WebSocketView {
   });
   answer = handler(() => "yes");
   later = handler(({ to }) => {
-    // Nobody waits for it, and it is sent even so.
+    // The handler does not wait for it, and it is sent anyway.
     failing = to({ channel: "rooms/all" }).send({ type: "later" });
   });
 }
 
-/** What AWS would invoke the function with, made of what the gateway on this machine calls with. */
+/** The event with which AWS invokes the function, made from a call of the local gateway. */
 async function eventOf(request: IncomingMessage): Promise<WebSocketEvent> {
   let body = "";
   for await (const chunk of request) body += chunk;
@@ -62,10 +62,10 @@ async function eventOf(request: IncomingMessage): Promise<WebSocketEvent> {
 
 const SCHEDULED = { source: "aws.events", "detail-type": "Scheduled Event" };
 
-/** Every instance that is served. */
+/** Every served instance. */
 const served: Sallyport[] = [];
 
-/** The function behind the sockets; tokens are asked for over HTTP, as they are beside it. */
+/** The function with the connections. Tokens are requested over HTTP, as in an app with both. */
 function serve(sallyport: Sallyport): RequestListener {
   const invoke = lambdaHandler(sallyport);
   served.push(sallyport);
@@ -95,7 +95,7 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-test("people connect, speak, hear each other, lose their rights and leave, through a function", async () => {
+test("users connect, exchange messages, lose their permissions and disconnect, through a function", async () => {
   const socket = await world.connect("ann", { channel: "rooms/all" });
   const listening = await world.connect("ann", { channel: "rooms/all" });
   expect(await socket.result("say", { text: "grüß dich" })).toEqual({ text: "grüß dich" });
@@ -105,7 +105,7 @@ test("people connect, speak, hear each other, lose their rights and leave, throu
   expect((await listening.closed).code).toBe(1000);
 });
 
-test("an API that is not registered, or another stage, is nobody's, whatever secret came along", async () => {
+test("an unregistered API or another stage is rejected, with any secret", async () => {
   const ann = await world.connect("ann", { channel: "rooms/all" });
   for (const other of [
     { ...api, id: "someoneelse" },
@@ -119,13 +119,13 @@ test("an API that is not registered, or another stage, is nobody's, whatever sec
   }
 });
 
-test("when it has answered, nothing is under way: what a handler left behind has gone out, and is written", async () => {
+test("nothing is in flight when an invocation has answered: sends of a handler were sent and written", async () => {
   const ann = await world.connect("ann", { channel: "rooms/all" });
   await ann.result("later");
   const received = ann.received.map(({ type }) => type);
   expect(received).toContain("later");
   expect(await failing).toMatchObject({ sent: 1 });
-  // Notes of activity are written every few seconds, and by a scheduled event.
+  // Activity is written every few seconds, and by a scheduled event.
   for (const sallyport of served) await lambdaHandler(sallyport)(SCHEDULED);
   const [row] = (await world.sql("select request_count from sallyport_connections")) as {
     request_count: number;
@@ -133,7 +133,7 @@ test("when it has answered, nothing is under way: what a handler left behind has
   expect(row?.request_count).toBe(1);
 });
 
-test("a right that ended elsewhere is enforced by an event within a few seconds, of whoever it is", async () => {
+test("a permission that ended in another process is enforced within a few seconds by an event of any user", async () => {
   await world.sallyport.access.grant("bob", chat.use);
   const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
   await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
@@ -159,7 +159,7 @@ test("closes the socket of a user whose grant has ended at the next scheduled ev
   expect((await bob.closed).code).toBe(1000);
 });
 
-test("a message costs one statement, and what can wait is done by one of many messages", async () => {
+test("a message needs one statement, and deferred work is done by one of many messages", async () => {
   await world.close();
   const sent: string[] = [];
   let storage: (Database & AsyncDisposable) | undefined;
@@ -168,7 +168,7 @@ test("a message costs one statement, and what can wait is done by one of many me
     channels: [rooms],
     views: { "/ws/chat": ChatView },
     serve,
-    // What is counted is what one instance sends.
+    // Counts the statements of one instance.
     instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (statement) => sent.push(statement));
@@ -180,7 +180,7 @@ test("a message costs one statement, and what can wait is done by one of many me
   await world.sallyport.access.grant("ann", chat.use);
   const ann = await world.connect("ann");
   await ann.result("answer");
-  // The clock stands still between the messages, and is advanced by hand.
+  // The clock is stopped between the messages, and is advanced manually.
   const start = Date.now();
   onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ["Date"], now: start });
@@ -194,7 +194,7 @@ test("a message costs one statement, and what can wait is done by one of many me
     return lists;
   };
   const kinds = (list: readonly string[]) => list.map((statement) => /^\w+/.exec(statement)?.[0]);
-  // A message that takes long lets the loop look once, so the median is compared.
+  // During a slow message, the poller can run once, so the median is compared.
   const median = (lists: readonly string[][]) =>
     kinds([...lists].sort((a, b) => a.length - b.length)[Math.floor(lists.length / 2)] ?? []);
   expect(median(await statementsOf(30))).toEqual(["select"]);
@@ -206,11 +206,11 @@ test("a message costs one statement, and what can wait is done by one of many me
   expect(median(others)).toEqual(["select"]);
 });
 
-test("a function that nobody calls any more keeps nothing running", async () => {
+test("an unused function keeps no timer running", async () => {
   await world.sallyport.registerGateway({ name: "aws", endpoint: "http://127.0.0.1:9/dev", apiId: "abc" });
   const run = promisify(execFile);
   const jiti = resolve(import.meta.dirname, "../../node_modules/jiti/lib/jiti-cli.mjs");
-  // It ends by itself, though nothing was closed.
+  // It exits by itself, although nothing was closed.
   const { stdout } = await run(process.execPath, [jiti, "test/processes/function.ts"], {
     cwd: resolve(import.meta.dirname, "../.."),
     env: { ...process.env, STORY_DATABASE: world.database },

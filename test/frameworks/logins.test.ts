@@ -40,7 +40,7 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** A token as the page of whoever has this cookie fetches it, or the status of the refusal. */
+/** Returns a token as a page with this cookie fetches it, or the status of the denial. */
 async function tokenOf(cookie: string): Promise<string | number> {
   const answer = await fetch(`${world.appUrl}/api/ws-token`, {
     method: "POST",
@@ -49,7 +49,7 @@ async function tokenOf(cookie: string): Promise<string | number> {
   return answer.status === 200 ? ((await answer.json()) as { token: string }).token : answer.status;
 }
 
-/** The socket of whoever has this cookie. */
+/** Connects with this cookie. */
 async function socketOf(cookie: string, token?: string | number): Promise<Socket> {
   const url = new URL(world.gateway.url);
   url.searchParams.set("ws_token", String(token ?? (await tokenOf(cookie))));
@@ -62,7 +62,9 @@ const cookiesOf = (answer: Response) =>
     .map((cookie) => cookie.split(";")[0])
     .join("; ");
 
-/** What every login must do: lets in whom it knows, and nobody else, and ends with the login. */
+/**
+ * What every login must do: accept its users and no others, and end access when the session ends.
+ */
 async function behaves(
   ann: string,
   bob: string,
@@ -71,15 +73,15 @@ async function behaves(
   const socket = await socketOf(ann);
   expect(await socket.result("whoami")).toBe(logins.ann.userId);
   expect(await tokenOf("nobody=1")).toBe(401);
-  // Another's token is worth nothing with one's own login.
+  // A token of another user is not valid with this login.
   await expect(socketOf(bob, await tokenOf(ann))).rejects.toThrow("403");
   expect(await (await socketOf(bob)).result("whoami")).not.toBe(logins.ann.userId);
   await world.sallyport.access.endSession(logins.ann.sessionId);
   expect((await socket.closed).code).toBe(1000);
 }
 
-describe("who somebody is", () => {
-  test("is what better-auth says", async () => {
+describe("the user of a request", () => {
+  test("is the user of better-auth", async () => {
     const auth = betterAuth({
       baseURL: "http://127.0.0.1",
       secret: randomUUID(),
@@ -115,7 +117,7 @@ describe("who somebody is", () => {
     expect(shownToConnect).toBe(ORIGIN);
   });
 
-  test("is what passport has found in express-session", async () => {
+  test("is the user that passport finds in express-session", async () => {
     interface Signed extends express.Request {
       user?: { id: string };
     }
@@ -156,7 +158,7 @@ describe("who somebody is", () => {
     expect(nodeRequest(new Request("http://somewhere"))).toBeUndefined();
   });
 
-  test("is what a JWT says, in a cookie, verified by jose", async () => {
+  test("is the subject of a JWT in a cookie, verified by jose", async () => {
     const key = new TextEncoder().encode(randomUUID());
     await open({
       authenticate: async ({ headers }) => {
@@ -177,7 +179,7 @@ describe("who somebody is", () => {
     });
   });
 
-  test("is what a plugin of Fastify's has put on its request", async () => {
+  test("is the user that a plugin of Fastify sets on its request", async () => {
     interface Signed extends OwnFastifyRequest {
       login?: { userId: string; sessionId: string };
     }

@@ -10,7 +10,7 @@ import type { Decision } from "../../src/audit/decision.ts";
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
-// Imported, its types would ask every file for a NODE_ENV in its environments.
+// Importing its types would require NODE_ENV in the environment of every file.
 const next = require("next") as (options: { dev: boolean; dir: string }) => NextServer;
 const PACKAGE = resolve(import.meta.dirname, "../..");
 const CHANNEL = "sallyport:next-app";
@@ -21,36 +21,41 @@ interface NextServer {
   close(): Promise<void>;
 }
 
-/** What the app tells of itself, one at a time. */
-export interface Heard {
+/** Reports of the app, one at a time. */
+export interface Report {
   readonly agent?: string | null;
   readonly left?: number | undefined;
   readonly decision?: Decision;
   readonly error?: unknown;
 }
 
-/** `next-app/`, built by Next.js, with this package installed, and served by it in this process. */
+/** `next-app/`, built by Next.js with this package installed, and served in this process. */
 export class NextApp {
   readonly #layers: readonly string[];
   #folder = "";
   #app: NextServer | undefined;
   #resting: (() => Promise<void>) | undefined;
 
-  /** @param changes the folder here whose files stand in place of some of the app's */
+  /** @param changes folder with files that replace some files of the app */
   constructor(changes?: "next-app-prefixed") {
     this.#layers = ["next-app", ...(changes === undefined ? [] : [changes])];
   }
 
-  /** Takes ten seconds. @returns what Next.js printed */
+  /**
+   * Builds the app, which takes ten seconds.
+   *
+   * @returns what Next.js printed
+   */
   async build(): Promise<string> {
-    // Git ignores it. It is in here because Next.js must find its own packages in a folder above.
+    // Ignored by Git. It is in this folder because Next.js must find its packages in a parent
+    // folder.
     const builds = join(import.meta.dirname, ".next");
     await mkdir(builds, { recursive: true });
     const folder = await mkdtemp(join(builds, "app-"));
     this.#folder = folder;
     for (const layer of this.#layers) await cp(join(import.meta.dirname, layer), folder, { recursive: true });
     await install(folder);
-    // For TypeScript in app/, Next.js would install types and write a configuration of its own.
+    // For TypeScript in app/, Next.js would install types and write its own configuration.
     for (const route of ["own", "api/ws-token", "ws/chat/[event]"]) {
       const file = join(folder, "app", route, "route");
       await rename(`${file}.ts`, `${file}.js`);
@@ -62,14 +67,14 @@ export class NextApp {
     return stdout;
   }
 
-  /** Whether the database that the app names by itself is there. */
+  /** Returns whether the default database of the app exists. */
   get hasOpened(): boolean {
     return existsSync(join(this.#folder, "app.db"));
   }
 
-  /** The app afresh, at a database, until {@link rest}. */
-  async serve(database: string, hear: (heard: Heard) => void): Promise<RequestListener> {
-    const onMessage = (message: unknown) => hear(message as Heard);
+  /** Starts the app with a database. Call {@link rest} to stop it. */
+  async serve(database: string, report: (reports: Report) => void): Promise<RequestListener> {
+    const onMessage = (message: unknown) => report(message as Report);
     subscribe(CHANNEL, onMessage);
     process.env.DATABASE_PATH = database;
     this.#resting = async () => {
@@ -78,12 +83,12 @@ export class NextApp {
       delete kept.sallyport;
       delete process.env.DATABASE_PATH;
       unsubscribe(CHANNEL, onMessage);
-      // So that the next one's modules are loaded anew.
+      // Loads the modules of the next one again.
       for (const file of Object.keys(require.cache)) {
         if (file.startsWith(this.#folder)) delete require.cache[file];
       }
     };
-    // Once in a process: made again for the same folder, it would be the closed one.
+    // Runs once in a process. For the same folder, a second one would be the closed one.
     this.#app ??= await prepared(this.#folder);
     return this.#app.getRequestHandler();
   }
@@ -99,7 +104,10 @@ export class NextApp {
   }
 }
 
-/** Puts the built package where npm would. Without a file of its own, the app would be a part of this package. */
+/**
+ * Installs the built package. Without a package.json of its own, the app would be part of this
+ * package.
+ */
 async function install(folder: string): Promise<void> {
   await writeFile(join(folder, "package.json"), '{ "private": true }\n');
   for (const part of ["package.json", "dist"]) {

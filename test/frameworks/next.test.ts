@@ -14,8 +14,8 @@ const next: Framework = {
   name: "next",
   parsers: [],
   resolvesPaths: true,
-  serve: (_sallyport, { prefix }, { database, hear }) =>
-    (prefix === undefined ? plain : prefixed).serve(database, hear),
+  serve: (_sallyport, { prefix }, { database, report }) =>
+    (prefix === undefined ? plain : prefixed).serve(database, report),
   async close() {
     await plain.rest();
     await prefixed.rest();
@@ -35,13 +35,13 @@ afterAll(async () => {
 describe("behind next", () => {
   answersEvents(next);
 
-  test("a build opens no database, and keeps no answer for later", () => {
+  test("a build opens no database and stores no answer", () => {
     expect(plain.hasOpened).toBe(false);
     expect(printed).toContain("ƒ /api/ws-token");
     expect(printed).toContain("ƒ /ws/chat/[event]");
   });
 
-  test("a login in front of the app's pages is not in front of its events", async () => {
+  test("a login in front of the pages does not block events", async () => {
     const { appUrl } = await open(next);
     const page = await fetch(`${appUrl}/members`, { redirect: "manual" });
     expect([page.status, page.headers.get("location"), await page.text()]).toEqual([302, "/login", "/login"]);
@@ -63,7 +63,7 @@ describe("behind next", () => {
     }
   });
 
-  test("a proxy that has read the body, a base path and trailing slashes break no event", async () => {
+  test("a proxy that reads the body, a base path and trailing slashes do not prevent an event", async () => {
     await open(next, { prefix: "/realtime" });
     const ann = await member();
     const body = { text: "ü \u2028 😀", "": 1, nested: [{ a: null }] };
@@ -80,7 +80,7 @@ describe("behind next", () => {
   });
 });
 
-test("what the docs say to write is what this app has", () => {
+test("this app has the code of the documentation", () => {
   const page = readFileSync(join(import.meta.dirname, "../../docs/frameworks.md"), "utf8");
   const section = /^## In Next\.js$(.*?)^## /ms.exec(page)?.[1] ?? "";
   const blocks = [...section.matchAll(/^( *)```ts\n(.*?)^ *```$/gms)].map(([, indent = "", code = ""]) =>
@@ -92,6 +92,6 @@ test("what the docs say to write is what this app has", () => {
   for (const part of sallyport.split("{ … });\n")) expect(file("sallyport.ts")).toContain(part);
   expect(file("app/ws/chat/[event]/route.ts")).toBe(route);
   expect(file("app/api/ws-token/route.ts")).toBe(route);
-  // Of its own it leaves out one page more.
+  // The test app excludes one more page.
   expect(file("proxy.ts").replace("|own", "")).toContain(matcher);
 });

@@ -25,7 +25,7 @@ class ChatView extends WebSocketView {
 }
 const PATHS = ["/api/ws-token", "/ws/chat/default"] as const;
 
-/** @param prefix what the paths of the view and of the token endpoint begin with */
+/** @param prefix prefix of the paths of the view and of the token endpoint */
 async function app(prefix = ""): Promise<Sallyport> {
   const sallyport = createSallyport({
     storage: sqlite(":memory:"),
@@ -51,7 +51,7 @@ async function listening(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Targets that reached Sallyport, which answers 401 or 403 here. */
+/** Returns the targets that reached Sallyport, which answers 401 or 403 here. */
 async function reaching(url: string, targets: readonly string[]): Promise<readonly unknown[]> {
   const reached: unknown[] = [];
   for (const target of targets) {
@@ -61,7 +61,7 @@ async function reaching(url: string, targets: readonly string[]): Promise<readon
   return reached;
 }
 
-/** The path below a mount path in other cases. */
+/** Returns the path below a mount path in other letter cases. */
 const otherCases = (path: string) =>
   ["/REALTIME", "/Realtime", "/realtimE"].map((mount) => `${mount}${path}`);
 
@@ -113,7 +113,7 @@ describe.each([
   };
 
   // The remedies of docs/frameworks.md: Express ignores the case of a mount path, and middleware cannot see its configured spelling.
-  test("ignores no case of a mount path with case sensitive routing", async () => {
+  test("does not ignore the letter case of a mount path with case-sensitive routing", async () => {
     const url = await checkedByRawPath(async (server) => {
       server.set("case sensitive routing", true);
       server.use("/realtime", expressMiddleware(await app()));
@@ -174,7 +174,7 @@ describe("fastify", () => {
       for (const own of PATHS) {
         const path = prefix.replace(":tenant", "acme") + own;
         expect(await reaching(url, [path])).toHaveLength(1);
-        // Another name of a tenant is another path, however it is spelled.
+        // Another name of a tenant is another path, in any encoding.
         if (prefix !== "/:tenant") expect(await reaching(url, hostile(path))).toEqual([]);
         const up = prefix.replace(":tenant", "..");
         const below = hostile(own).filter((target) => /^[/\\]/.test(target));
@@ -208,13 +208,13 @@ describe("fastify", () => {
     },
   );
 
-  test("accepts a prefix with capitals as it is written", async () => {
+  test("accepts a prefix with capital letters as it is written", async () => {
     const url = await served({ routerOptions: { caseSensitive: false } }, "/Realtime");
     expect(await reaching(url, ["/Realtime/api/ws-token"])).toHaveLength(1);
     expect(await reaching(url, ["/realtime/api/ws-token", "/REALTIME/api/ws-token"])).toEqual([]);
   });
 
-  test("answers a route name of 100 characters and more as it answers others", async () => {
+  test("answers a route name of 100 characters or more like any other", async () => {
     const url = await served({}, "");
     for (const length of [99, 100, 101, 128, 1000]) {
       const target = `/ws/chat/${"x".repeat(length)}`;

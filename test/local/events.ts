@@ -1,4 +1,4 @@
-/** Events as the local gateway makes them, for tests of what it does with one. */
+/** Events in the form of the local gateway, for unit tests. */
 
 import { Connection } from "../../src/local/connections.ts";
 import { type Clock, ManualClock } from "../../src/local/emulator.ts";
@@ -13,28 +13,28 @@ export const PLACE: EventPlace = {
   isSecure: false,
 };
 
-interface Told {
+interface EventFields {
   readonly userAgent?: string;
   readonly clock?: Clock;
   readonly place?: Partial<EventPlace>;
-  /** What the client sent: names and values in turn. */
+  /** Headers of the client, names and values alternate. */
   readonly rawHeaders?: readonly string[];
   readonly query?: string;
   readonly body?: string;
   readonly routeKey?: string;
 }
 
-/** An event of a kind, of a client at 203.0.113.7. */
+/** Returns an event of a client at 203.0.113.7. */
 export function eventOf<Kind extends GatewayEvent["kind"]>(
   kind: Kind,
-  told: Told = {},
+  fields: EventFields = {},
 ): Extract<GatewayEvent, { kind: Kind }> {
-  const { userAgent, clock = new ManualClock(1_000_000_000_000), rawHeaders = [], query = "" } = told;
+  const { userAgent, clock = new ManualClock(1_000_000_000_000), rawHeaders = [], query = "" } = fields;
   const common = {
     connection: new Connection({ sourceIp: "203.0.113.7", userAgent, clock }),
     requestId: "Qyi07eCbtjMCJKw=",
     traceId: "Root=1-6a0123ab-0123456789abcdef01234567",
-    place: { ...PLACE, ...told.place },
+    place: { ...PLACE, ...fields.place },
     at: clock.now(),
   };
   const events: { readonly [Each in GatewayEvent["kind"]]: Extract<GatewayEvent, { kind: Each }> } = {
@@ -42,9 +42,9 @@ export function eventOf<Kind extends GatewayEvent["kind"]>(
     message: {
       ...common,
       kind: "message",
-      routeKey: told.routeKey ?? "$default",
+      routeKey: fields.routeKey ?? "$default",
       messageId: "L0SNwdyOvHcCIhw=",
-      body: Buffer.from(told.body ?? "{}"),
+      body: Buffer.from(fields.body ?? "{}"),
     },
     disconnect: {
       ...common,

@@ -1,4 +1,6 @@
-/** What the local gateway's tests share: a real backend, a real client, and a socket that speaks raw bytes. */
+/**
+ * Helpers for tests of the local gateway: a backend, a client, and a client that writes raw bytes.
+ */
 
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -26,7 +28,7 @@ export interface Answer {
 
 export type Behaviour = (call: Call) => Answer | Promise<Answer> | undefined;
 
-/** An HTTP backend that remembers its calls and answers 200 without a body unless told otherwise. */
+/** An HTTP backend that records its calls. By default, it answers 200 without a body. */
 export class Backend {
   readonly calls: Call[] = [];
   behaviour: Behaviour;
@@ -51,7 +53,7 @@ export class Backend {
     return this.calls.filter((call) => call.path === `/ws/chat/${kind}`);
   }
 
-  /** The first call of its kind, waited for. */
+  /** Waits for the first call of a kind. */
   async call(kind: string, count = 1): Promise<Call> {
     for (;;) {
       const call = this.to(kind)[count - 1];
@@ -107,7 +109,7 @@ export async function startGateway(
   return gateway;
 }
 
-/** A URL on which nothing listens. */
+/** Returns a URL on which nothing listens. */
 export async function deadTarget(): Promise<string> {
   const backend = await new Backend().start();
   const { target } = backend;
@@ -115,7 +117,7 @@ export async function deadTarget(): Promise<string> {
   return target;
 }
 
-/** A promise that is resolved from without. */
+/** A promise with its resolve function. */
 export function deferred<Value>(): { readonly promise: Promise<Value>; resolve(value: Value): void } {
   let resolve: (value: Value) => void = () => {};
   const promise = new Promise<Value>((settle) => {
@@ -127,7 +129,7 @@ export function deferred<Value>(): { readonly promise: Promise<Value>; resolve(v
 /** A WebSocket client that queues what it receives. */
 export class Client {
   readonly socket: WebSocket;
-  /** Rejects when the handshake is refused. */
+  /** Rejects if the handshake is rejected. */
   readonly opened: Promise<void>;
   readonly closed: Promise<{ code: number; reason: string }>;
   readonly #received: { text: string; isBinary: boolean }[] = [];
@@ -176,7 +178,7 @@ export async function openClient(
   return client;
 }
 
-/** The status and body with which an upgrade is refused. */
+/** Returns the status and the body of a rejected upgrade. */
 export async function refusalOf(
   url: string,
   options?: ClientOptions,
@@ -190,7 +192,7 @@ export async function refusalOf(
   return { status: response.statusCode ?? 0, body, headers: response.headers };
 }
 
-/** A TCP connection to the gateway that writes what it is told and keeps what it reads. */
+/** A TCP connection to the gateway that writes and reads raw bytes. */
 export class RawClient {
   readonly socket: Socket;
   #bytes: Buffer = Buffer.alloc(0);
@@ -204,7 +206,7 @@ export class RawClient {
     onTestFinished(() => void this.socket.destroy());
   }
 
-  /** Everything read and not taken, once `until` holds or the socket has closed. */
+  /** Returns all unread bytes, as soon as `until` is true or the socket has closed. */
   async read(until: (bytes: Buffer) => boolean): Promise<Buffer> {
     while (!until(this.#bytes) && !this.socket.destroyed) {
       await Promise.race([once(this.socket, "data"), once(this.socket, "close")]);
@@ -212,13 +214,13 @@ export class RawClient {
     return this.#bytes;
   }
 
-  /** What came until the other side ended. */
+  /** Returns all bytes until the end of the connection. */
   async readAll(): Promise<Buffer> {
     if (!this.socket.readableEnded && !this.socket.destroyed) await once(this.socket, "close");
     return this.#bytes;
   }
 
-  /** The next frame that the gateway sends, which must be short or use the 16-bit length. */
+  /** Returns the next frame of the gateway, which must have a length of at most 16 bits. */
   async frame(): Promise<{ fin: boolean; opcode: number; payload: Buffer }> {
     const length = (bytes: Buffer) => {
       const short = (bytes[1] ?? 0) & 0x7f;
@@ -254,7 +256,7 @@ export class RawClient {
     this.socket.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
   }
 
-  /** Waits for the response head and takes it. */
+  /** Waits for the head of the response and removes it from the unread bytes. */
   async head(): Promise<string> {
     const bytes = await this.read((got) => got.includes("\r\n\r\n"));
     const end = bytes.indexOf("\r\n\r\n") + 4;
@@ -275,7 +277,7 @@ interface FrameOptions {
   readonly fin?: boolean;
 }
 
-/** One masked frame as a client sends it. */
+/** Returns a masked frame, as a client sends it. */
 export function frameOf(payload: Buffer | string, { opcode = 1, fin = true }: FrameOptions = {}): Buffer {
   const data = Buffer.from(payload);
   const mask = randomBytes(4);

@@ -36,7 +36,10 @@ export async function run(command: readonly string[], options: CommandOptions): 
   }
 }
 
-/** The environment of a user's shell: without what npm and vitest set for their own child processes. */
+/**
+ * Returns the environment of a user's shell, without what npm and vitest set for their child
+ * processes.
+ */
 export function commandEnv({ bins = [], env = {} }: CommandOptions): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(
     ([name]) => !/^(npm_|VITEST|TEST|NODE_ENV$|NODE_OPTIONS$|INIT_CWD$|DATABASE_URL$|PORT$)/.test(name),

@@ -6,13 +6,17 @@ import { type PackageManager, packageManagerFolders, registryEnv } from "./packa
 
 const root = resolve(import.meta.dirname, "../..");
 
-/** Packs the package as it would be published. @returns the tarball's path */
+/**
+ * Packs the package as for publication.
+ *
+ * @returns the path of the tarball
+ */
 export async function packTarball(folder: string): Promise<string> {
   const command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder];
   return join(folder, await run(command, { cwd: root }));
 }
 
-/** What every consumer's app does in the end, as `app/main.js` prints it. */
+/** The output of each consumer's app, which `app/main.js` prints. */
 export const EXPECTED = {
   answer: { user: "ann" },
   message: { type: "hello" },

@@ -1,4 +1,4 @@
-// A small app as users write it: the command line loads it as TypeScript.
+// A small app in TypeScript, as users write it, for the command line.
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
 import { storyStorage } from "./storage.ts";
 
@@ -23,7 +23,8 @@ class ChatView extends WebSocketView {
   );
 }
 
-// Eve's label would colour the terminal, ring, and turn the writing round, if it could.
+// Eve's label contains control characters that would color the terminal, ring, and change the text
+// direction.
 const people: Record<string, string> = {
   "ann@example.com": "u1",
   "bob@example.com": "u2",

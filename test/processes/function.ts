@@ -1,15 +1,15 @@
-/** A function that answers two events and is left alone. Tells what keeps its process alive then. */
+/** A function that answers two events and then idles. Prints what keeps its process running. */
 
 import { createSallyport, handler, WebSocketView } from "sallyport";
 import { lambdaHandler } from "sallyport/adapters/lambda";
 import { storyStorage } from "./storage.ts";
 
-/** Every timer of ours, those that keep no process alive included. */
+/** All timers of Sallyport, including those that do not keep a process running. */
 const timers: NodeJS.Timeout[] = [];
 const { setTimeout: make } = globalThis;
 globalThis.setTimeout = Object.assign((...given: Parameters<typeof make>) => {
   const timer = make(...given);
-  // Libraries have their own, which rest when they are not needed.
+  // Libraries have their own timers, which stop when they are not needed.
   const [, , caller = ""] = new Error().stack?.split("\n") ?? [];
   if (!caller.includes("node_modules")) timers.push(timer);
   return timer;

@@ -1,4 +1,7 @@
-/** One instance of a chat on the story's database, for tests that run several and kill them. Tells its port. */
+/**
+ * One instance of a chat on the database of the test. Tests run several and kill them. Prints its
+ * port.
+ */
 
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -17,7 +20,7 @@ import { storyStorage } from "./storage.ts";
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
 const storage = storyStorage();
 
-/** A table of the app's own, beside Sallyport's. */
+/** A table of the app, in the same database. */
 const stored = (text: string, by: string | undefined) =>
   (storage.db as unknown as Kysely<{ story_messages: { text: string; said_by: string | undefined } }>)
     .insertInto("story_messages")
@@ -48,7 +51,7 @@ const sallyport = createSallyport({
     const [, userId, sessionId] = /login=([^:]+):(.+)/.exec(request.headers.get("cookie") ?? "") ?? [];
     return userId && sessionId ? { userId, sessionId } : null;
   },
-  // Many come from one address.
+  // Many connections come from one address.
   limits: { connectsPerIp: false },
 });
 

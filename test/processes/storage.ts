@@ -2,7 +2,10 @@ import { postgres } from "sallyport/storage/postgres";
 import type { Database } from "sallyport/storage/sqlite";
 import { sqlite } from "sallyport/storage/sqlite";
 
-/** The storage that the story names: a SQLite file's path, or a connection string with a `schema`. */
+/**
+ * The storage that the test configures: the path of a SQLite file, or a connection string with a
+ * `schema`.
+ */
 export function storyStorage(): Database {
   const source = process.env.STORY_DATABASE as string;
   if (!source.startsWith("postgres:")) return sqlite(source);

@@ -1,4 +1,5 @@
-// The next version of app.ts: its rules differ, and with STORY_PRINTS it prints while it is loaded and used.
+// The next version of app.ts with other rules. With STORY_PRINTS it prints while it is loaded and
+// used.
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
 import { storyStorage } from "./storage.ts";
 

@@ -5,26 +5,29 @@ import { defineChannel } from "../../src/views/channel.ts";
 import type { MessageContext } from "../../src/views/context.ts";
 import { handler } from "../../src/views/handler.ts";
 import { type ViewClass, WebSocketView } from "../../src/views/view.ts";
-import type { Audience, Channel, Facts, Rule, View } from "./oracle.ts";
+import type { Audience, Channel, ModelState, Rule, View } from "./model.ts";
 
-/** What the story's app demands: drawn anew for each world. */
+/** The rules of the app under test. Each world draws its own. */
 export interface Design {
-  /** ANY of these, ALL of these, both lists, and what a child adds to the first. */
+  /**
+   * Permissions of the views that require any of them, all of them, or both. `child` is the own
+   * rule of the view `/child`, which inherits from the first view.
+   */
   readonly any: readonly string[];
   readonly all: readonly string[];
   readonly bothAny: readonly string[];
   readonly bothAll: readonly string[];
   readonly child: Rule;
-  /** Handlers' own rules, on top of their views'. */
+  /** Rules of handlers, in addition to those of their views. */
   readonly ruled: Rule;
   readonly owned: Rule;
   readonly rooms: Rule;
-  /** A second definition for one of the rooms. */
+  /** The rule of a second definition that matches one of the rooms. */
   readonly red: Rule;
   readonly clubs: Rule;
-  readonly asks: "joining" | "receiving";
+  readonly hook: "joining" | "receiving";
   readonly news: readonly string[];
-  /** Where sockets of the first view go that name no channel. */
+  /** Default channel of the first view and of its child. */
   readonly defaultChannel: string | undefined;
 }
 
@@ -34,16 +37,16 @@ export const USERS = ["ann", "bob", "cat", "dan"];
 export const VIEWS = ["/any", "/all", "/both", "/child", "/signed", "/open"] as const;
 export const CHANNELS = ["rooms/red", "rooms/blue", "clubs/one", "clubs/two", "news", "lobby"] as const;
 
-/** A handler that ran, and for which socket. */
+/** A handler that was called, and the socket that called it. */
 export interface Ran {
   readonly name: string;
   readonly socket: string;
-  /** Which message it was. */
+  /** The number of the message. */
   readonly n: number | undefined;
 }
 
-/** The rules once as the oracle reads them. */
-export function rulesOf(design: Design): Pick<Facts, "views" | "channels"> {
+/** The rules of the app as the reference model reads them. */
+export function rulesOf(design: Design): Pick<ModelState, "views" | "channels"> {
   const first = { any: design.any };
   const rules: Record<(typeof VIEWS)[number], readonly Rule[]> = {
     "/any": [first],
@@ -53,13 +56,13 @@ export function rulesOf(design: Design): Pick<Facts, "views" | "channels"> {
     "/signed": [{ signedIn: true }],
     "/open": [{}],
   };
-  const handlers: View["handlers"] = Object.fromEntries(EVERYBODYS.map((name) => [name, { rule: {} }]));
+  const handlers: View["handlers"] = Object.fromEntries(UNRESTRICTED.map((name) => [name, { rule: {} }]));
   handlers.ruled = { rule: design.ruled };
   handlers.owned = { rule: design.owned, ofClub: true };
   const channels: Channel[] = [
     { pattern: "rooms/:slug", rule: design.rooms },
     { pattern: "rooms/red", rule: design.red },
-    { pattern: "clubs/:name", rule: design.clubs, asks: design.asks },
+    { pattern: "clubs/:name", rule: design.clubs, hook: design.hook },
     { pattern: "news", rule: { signedIn: true }, send: design.news },
     { pattern: "lobby", rule: {} },
   ];
@@ -67,16 +70,18 @@ export function rulesOf(design: Design): Pick<Facts, "views" | "channels"> {
   return { views, channels };
 }
 
-const EVERYBODYS = ["open", "look", "enter", "move", "exit", "say", "tell", "check", "demand"];
+const UNRESTRICTED = ["open", "look", "enter", "move", "exit", "say", "tell", "check", "demand"];
 
-/** How the app's own code lets others go first: the stories of races do, the others do not. */
+/**
+ * Connects the app to the test. `pause` lets the app yield at its hooks and is set only for races.
+ */
 export interface AppPorts {
-  readonly facts: () => Facts;
+  readonly state: () => ModelState;
   readonly ran: (ran: Ran) => void;
   readonly pause?: (() => Promise<void>) | undefined;
 }
 
-/** The same rules once more, as an app's author declares them. */
+/** The same rules as an app declares them. */
 export function appOf(
   design: Design,
   ports: AppPorts,
@@ -96,7 +101,7 @@ export function appOf(
   return { views: declared, channels: channels.map((channel) => channelOf(channel, ports)) };
 }
 
-const ALLOWED = [...EVERYBODYS, "ruled", "owned"];
+const ALLOWED = [...UNRESTRICTED, "ruled", "owned"];
 
 function viewClass(
   path: string,
@@ -124,32 +129,32 @@ function declaration({ any, all, signedIn }: Rule): Requirement & { signedIn?: b
   };
 }
 
-/** A send's requirement as the face takes it. */
+/** Converts a rule to the requirement that `send()` accepts. */
 export const requirement = (rule: Rule): Requirement => declaration(rule);
 
-function channelOf({ pattern, rule, send, asks }: Channel, { facts, pause }: AppPorts): ChannelDefinition {
-  // Each answers from the data of one moment, and takes its time to say so.
+function channelOf({ pattern, rule, send, hook }: Channel, { state, pause }: AppPorts): ChannelDefinition {
+  // Each hook reads the data first and returns its answer later.
   const isIn = async (club: string, user: string | undefined) => {
-    const answer = user !== undefined && !!facts().clubs.get(club)?.has(user);
+    const answer = user !== undefined && !!state().clubs.get(club)?.has(user);
     await pause?.();
     return answer;
   };
   const receivers = async ({ userIds, channel }: { userIds: readonly string[]; channel: string }) => {
-    const answer = userIds.filter((user) => facts().clubs.get(channel)?.has(user));
+    const answer = userIds.filter((user) => state().clubs.get(channel)?.has(user));
     await pause?.();
     return answer;
   };
   const none = !rule.any && !rule.all && !rule.signedIn;
   return defineChannel(pattern, {
     ...declaration(rule),
-    ...(none && !asks ? { allowAnonymous: true } : {}),
+    ...(none && !hook ? { allowAnonymous: true } : {}),
     ...(send ? { sendRequired: send as Permission[] } : {}),
-    ...(asks === "joining" ? { authorize: ({ user, channel }) => isIn(channel, user.id) } : {}),
-    ...(asks === "receiving" ? { authorizeMany: receivers } : {}),
+    ...(hook === "joining" ? { authorize: ({ user, channel }) => isIn(channel, user.id) } : {}),
+    ...(hook === "receiving" ? { authorizeMany: receivers } : {}),
   });
 }
 
-/** What a message may carry; each handler takes what it needs. */
+/** The fields of a message. Each handler reads those that it needs. */
 export interface Fields {
   readonly channel?: string;
   readonly club?: string;
@@ -159,10 +164,10 @@ export interface Fields {
   readonly n?: number;
 }
 
-function handlersOf(design: Design, { facts, ran, pause }: AppPorts): object {
+function handlersOf(design: Design, { state, ran, pause }: AppPorts): object {
   type Context = MessageContext<Fields>;
   const make = handler as unknown as (options: object, run: (context: Context) => unknown) => unknown;
-  const told = (name: string, run: (context: Context) => unknown, options: object = {}) =>
+  const declare = (name: string, run: (context: Context) => unknown, options: object = {}) =>
     make(options, async (context) => {
       ran({ name, socket: context.connection.connectionId, n: context.body.n });
       await pause?.();
@@ -171,33 +176,33 @@ function handlersOf(design: Design, { facts, ran, pause }: AppPorts): object {
   const note = (n: number | undefined) => ({ type: "note", n });
   return {
     connect: () => pause?.(),
-    open: told("open", () => "open"),
-    ruled: told("ruled", () => "ruled", declaration(design.ruled)),
-    owned: told("owned", () => "owned", {
+    open: declare("open", () => "open"),
+    ruled: declare("ruled", () => "ruled", declaration(design.ruled)),
+    owned: declare("owned", () => "owned", {
       ...declaration(design.owned),
       authorize: async ({ user, body }: Context) => {
         await pause?.();
-        return !!facts()
+        return !!state()
           .clubs.get(body.club ?? "")
           ?.has(user.id ?? "");
       },
     }),
-    look: told("look", ({ user, connection }) => ({
+    look: declare("look", ({ user, connection }) => ({
       user: user.id ?? null,
       permissions: PERMISSIONS.filter((permission) => user.hasPermission(permission)),
       channels: connection.channels,
     })),
-    enter: told("enter", ({ join, body }) => join(body.channel ?? "")),
-    move: told("move", ({ move, body }) => move(body.channel ?? "")),
-    exit: told("exit", ({ leave, body }) => leave(body.channel)),
-    say: told("say", ({ to, body: { channel = "", required = {}, n } }) =>
+    enter: declare("enter", ({ join, body }) => join(body.channel ?? "")),
+    move: declare("move", ({ move, body }) => move(body.channel ?? "")),
+    exit: declare("exit", ({ leave, body }) => leave(body.channel)),
+    say: declare("say", ({ to, body: { channel = "", required = {}, n } }) =>
       to({ channel }, requirement(required)).send(note(n)),
     ),
-    tell: told("tell", ({ to, body: { to: audience, required = {}, n } }) =>
+    tell: declare("tell", ({ to, body: { to: audience, required = {}, n } }) =>
       to(audience as never, requirement(required)).send(note(n)),
     ),
-    check: told("check", ({ requireChannel, body }) => requireChannel(body.channel ?? "")),
-    demand: told("demand", ({ user, body }) => user.require(body.permission as Permission).id),
-    hidden: told("hidden", () => "hidden"),
+    check: declare("check", ({ requireChannel, body }) => requireChannel(body.channel ?? "")),
+    demand: declare("demand", ({ user, body }) => user.require(body.permission as Permission).id),
+    hidden: declare("hidden", () => "hidden"),
   };
 }

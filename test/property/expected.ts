@@ -1,92 +1,98 @@
 import { PERMISSIONS, type Ran } from "./app.ts";
-import { type Consequence, sweep } from "./facts.ts";
-import * as oracle from "./oracle.ts";
-import type { Words } from "./steps.ts";
+import * as model from "./model.ts";
+import { type Consequence, removeExpired } from "./model-changes.ts";
+import type { MessageFields } from "./steps.ts";
 
-/** A message that must be refused, and one that is no message. */
-export const REFUSED = Symbol("denied");
+/** The expected answers to a denied message and to a malformed message. */
+export const DENIED = Symbol("denied");
 export const MALFORMED = Symbol("malformed");
 
-/** After so long another process may claim what a dead one left behind. */
+/** Time after which another process can claim the unfinished work of a process that was killed. */
 const LEASE_MS = 15_000;
 
-/** What must be seen of a step. */
-export interface Wanted {
+/** The effects that a step must have. */
+export interface Effects {
   readonly ran: Ran[];
-  /** One for each frame: `socket-0007 hears 12`, `socket-0007 lost rooms/red`. */
+  /** One line for each frame, such as `socket-0007 receives 12` or `socket-0007 lost rooms/red`. */
   readonly lines: string[];
   readonly closed: string[];
 }
 
-/** Draws from the facts what must be seen, and changes them as the core must have changed its rows. */
+/**
+ * Computes the expected effects of each step from the model. Changes the model as the library must
+ * have changed its rows.
+ */
 export class Expected {
-  readonly #facts: oracle.Facts;
-  #wanted: Wanted = { ran: [], lines: [], closed: [] };
-  /** What processes that died left undone. */
+  readonly #state: model.ModelState;
+  #wanted: Effects = { ran: [], lines: [], closed: [] };
+  /** Consequences of changes by processes that were killed before they enforced them. */
   #orphans: { readonly due: number; readonly consequence: Consequence }[] = [];
 
-  constructor(facts: oracle.Facts) {
-    this.#facts = facts;
+  constructor(state: model.ModelState) {
+    this.#state = state;
   }
 
-  /** What must have been seen since the last call. */
-  take(): Wanted {
+  /** Returns the effects that are expected since the last call. */
+  take(): Effects {
     const wanted = this.#wanted;
     this.#wanted = { ran: [], lines: [], closed: [] };
     return wanted;
   }
 
   orphan(consequence: Consequence): void {
-    this.#orphans.push({ due: this.#facts.now + LEASE_MS, consequence });
+    this.#orphans.push({ due: this.#state.now + LEASE_MS, consequence });
   }
 
-  /** What whoever enforces now must do: for what has ended by itself, and for what the dead left behind. */
+  /**
+   * Applies what the next enforcement must do: expired grants, and the unfinished work of killed
+   * processes.
+   */
   enforced(): number {
-    const due = this.#orphans.filter((orphan) => orphan.due < this.#facts.now);
-    this.#orphans = this.#orphans.filter((orphan) => orphan.due >= this.#facts.now);
-    return this.drawn([...sweep(this.#facts), ...due.map(({ consequence }) => consequence)]);
+    const due = this.#orphans.filter((orphan) => orphan.due < this.#state.now);
+    this.#orphans = this.#orphans.filter((orphan) => orphan.due >= this.#state.now);
+    return this.applied([...removeExpired(this.#state), ...due.map(({ consequence }) => consequence)]);
   }
 
-  /** @returns how many sockets lost something */
-  drawn(consequences: readonly Consequence[]): number {
+  /** Applies consequences, and returns the number of sockets that lost a view or a channel. */
+  applied(consequences: readonly Consequence[]): number {
     let lost = 0;
     for (const { ended, sockets } of consequences) {
-      for (const socket of sockets(this.#facts)) {
-        if (ended || !oracle.mayUse(this.#facts, socket.user, socket.view)) this.#evicted(socket);
-        else if (!this.#leftLost(socket)) continue;
+      for (const socket of sockets(this.#state)) {
+        if (ended || !model.canUseView(this.#state, socket.user, socket.view)) this.#lostView(socket);
+        else if (!this.#lostChannels(socket)) continue;
         lost++;
       }
     }
     return lost;
   }
 
-  #evicted(socket: oracle.Socket): void {
-    if (!socket.vanished) this.#wanted.lines.push(`${socket.id} lost its view`);
+  #lostView(socket: model.Socket): void {
+    if (!socket.lost) this.#wanted.lines.push(`${socket.id} lost its view`);
     this.closed(socket);
   }
 
-  #leftLost(socket: oracle.Socket): boolean {
-    const lost = socket.channels.filter((name) => !oracle.mayEnter(this.#facts, socket.user, name));
+  #lostChannels(socket: model.Socket): boolean {
+    const lost = socket.channels.filter((name) => !model.canJoin(this.#state, socket.user, name));
     socket.channels = socket.channels.filter((name) => !lost.includes(name));
-    if (!socket.vanished) this.#wanted.lines.push(...lost.map((name) => `${socket.id} lost ${name}`));
+    if (!socket.lost) this.#wanted.lines.push(...lost.map((name) => `${socket.id} lost ${name}`));
     return lost.length > 0;
   }
 
-  /** The row is closed; and so is the socket, where it is still there to be closed. */
-  closed(socket: oracle.Socket): void {
+  /** Closes the row, and the socket if the gateway still has it. */
+  closed(socket: model.Socket): void {
     socket.open = false;
-    if (socket.vanished) return;
+    if (socket.lost) return;
     this.#wanted.closed.push(socket.id);
     Object.assign(socket, { connected: false, channels: [] });
   }
 
-  /** Who must be given a frame now, and the report that must be given of it. */
-  sent(to: oracle.Audience, required: oracle.Rule, n: number) {
-    const addressed = this.#facts.sockets.filter((socket) => oracle.isAddressed(this.#facts, socket, to));
-    const permitted = addressed.filter((socket) => oracle.mayHear(this.#facts, socket, to, required));
-    const there = permitted.filter(({ vanished }) => !vanished);
-    for (const socket of permitted) if (socket.vanished) socket.open = false;
-    this.#wanted.lines.push(...there.map(({ id }) => `${id} hears ${n}`));
+  /** Adds the frames that a send must deliver, and returns the expected report. */
+  sent(to: model.Audience, required: model.Rule, n: number) {
+    const addressed = this.#state.sockets.filter((socket) => model.isAddressed(this.#state, socket, to));
+    const permitted = addressed.filter((socket) => model.canReceive(this.#state, socket, to, required));
+    const there = permitted.filter(({ lost }) => !lost);
+    for (const socket of permitted) if (socket.lost) socket.open = false;
+    this.#wanted.lines.push(...there.map(({ id }) => `${id} receives ${n}`));
     return {
       recipients: addressed.length,
       sent: there.length,
@@ -99,63 +105,70 @@ export class Expected {
     };
   }
 
-  /** What a message must be answered with, and what its handler does to the facts. */
-  answered(socket: oracle.Socket, view: string, words: Words, to: oracle.Audience, n: number): unknown {
-    const { name, club } = words;
-    if (!oracle.isLive(this.#facts, socket)) return REFUSED;
-    if (!oracle.mayCall(this.#facts, socket.user, view, name, club)) return REFUSED;
+  /** Returns the expected answer to a message, and applies what its handler does to the model. */
+  answered(socket: model.Socket, view: string, input: MessageFields, to: model.Audience, n: number): unknown {
+    const { name, club } = input;
+    if (!model.isLive(this.#state, socket)) return DENIED;
+    if (!model.canCall(this.#state, socket.user, view, name, club)) return DENIED;
     this.#wanted.ran.push({ name, socket: socket.id, n });
-    return this.#ran(socket, words, to, n);
+    return this.#ran(socket, input, to, n);
   }
 
-  #ran(socket: oracle.Socket, words: Words, to: oracle.Audience, n: number): unknown {
-    const { name, channel, required, permission } = words;
+  #ran(socket: model.Socket, input: MessageFields, to: model.Audience, n: number): unknown {
+    const { name, channel, required, permission } = input;
     const { user } = socket;
     switch (name) {
       case "look": {
-        const permissions = PERMISSIONS.filter((one) => oracle.has(this.#facts, user, one));
-        return { user, permissions, channels: this.#passing(socket) };
+        const permissions = PERMISSIONS.filter((one) => model.has(this.#state, user, one));
+        return { user, permissions, channels: this.#permittedChannels(socket) };
       }
       case "enter":
       case "move":
-        return this.#joined(socket, channel, name === "move" ? this.#passing(socket).at(-1) : undefined);
+        return this.#joined(
+          socket,
+          channel,
+          name === "move" ? this.#permittedChannels(socket).at(-1) : undefined,
+        );
       case "exit": {
-        const left = channel ?? this.#passing(socket).at(-1);
+        const left = channel ?? this.#permittedChannels(socket).at(-1);
         socket.channels = socket.channels.filter((one) => one !== left);
         return undefined;
       }
       case "say":
-        return channel === undefined ? MALFORMED : this.#spoken(user, { channel }, required, n);
+        return channel === undefined ? MALFORMED : this.#sendAllowed(user, { channel }, required, n);
       case "tell":
-        return this.#spoken(user, to, required, n);
+        return this.#sendAllowed(user, to, required, n);
       case "check":
         if (channel === undefined) return MALFORMED;
-        return oracle.mayEnter(this.#facts, user, channel) ? undefined : REFUSED;
+        return model.canJoin(this.#state, user, channel) ? undefined : DENIED;
       case "demand":
-        return oracle.has(this.#facts, user, permission) ? user : REFUSED;
+        return model.has(this.#state, user, permission) ? user : DENIED;
       default:
         return name;
     }
   }
 
-  /** Joining asks the session's own view as well, whatever route the message took. */
-  #joined(socket: oracle.Socket, channel: string | undefined, left: string | undefined): unknown {
+  /**
+   * Joining also checks the view of the connection, even if the message used the route of another
+   * view.
+   */
+  #joined(socket: model.Socket, channel: string | undefined, left: string | undefined): unknown {
     if (channel === undefined) return MALFORMED;
     const { user, view } = socket;
-    if (!oracle.mayEnter(this.#facts, user, channel) || !oracle.mayUse(this.#facts, user, view))
-      return REFUSED;
+    if (!model.canJoin(this.#state, user, channel) || !model.canUseView(this.#state, user, view))
+      return DENIED;
     const others = socket.channels.filter((one) => one !== left && one !== channel);
     socket.channels = [...others, channel];
     return undefined;
   }
 
-  #spoken(user: string | null, to: oracle.Audience, required: oracle.Rule, n: number): unknown {
-    const isSpeech = to !== "everyone" && "channel" in to;
-    if (isSpeech && !oracle.maySpeak(this.#facts, user, to.channel)) return REFUSED;
+  #sendAllowed(user: string | null, to: model.Audience, required: model.Rule, n: number): unknown {
+    const isToChannel = to !== "everyone" && "channel" in to;
+    if (isToChannel && !model.canSend(this.#state, user, to.channel)) return DENIED;
     return this.sent(to, required, n);
   }
 
-  #passing({ channels, user }: oracle.Socket): readonly string[] {
-    return channels.filter((name) => oracle.passesChannel(this.#facts, user, name));
+  #permittedChannels({ channels, user }: model.Socket): readonly string[] {
+    return channels.filter((name) => model.passesChannel(this.#state, user, name));
   }
 }

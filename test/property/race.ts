@@ -1,11 +1,11 @@
 import type { AccessChange } from "../../src/admin/change.ts";
 import type { Audience } from "../../src/delivery/audience.ts";
 import { type Ran, requirement } from "./app.ts";
-import { audienceOf, counted, takeable } from "./chosen.ts";
-import { Disagreement, same } from "./disagreement.ts";
-import { issue, known, make, ofNow, sessionOf } from "./facts.ts";
-import * as oracle from "./oracle.ts";
-import type { Racer, Taking } from "./steps.ts";
+import { expectSame, Mismatch } from "./mismatch.ts";
+import * as model from "./model.ts";
+import { applyChange, issueToken, sessionOf, userState, withCurrentSession } from "./model-changes.ts";
+import { audienceOf, itemAt, removals } from "./selection.ts";
+import type { Racer, Removal } from "./steps.ts";
 import type { Tally } from "./tally.ts";
 import {
   type Arrived,
@@ -17,42 +17,46 @@ import {
   type World,
 } from "./world.ts";
 
-/** A change that took rights away, the moment at which its call began, and the moment at which it had resolved. */
-interface Taken {
+/**
+ * A change that removed access, the moment at which its call began, and the moment at which the
+ * call resolved.
+ */
+interface Removed {
   readonly by: Name;
   readonly since: number;
   at: number;
-  readonly make: (facts: oracle.Facts) => void;
+  readonly make: (state: model.ModelState) => void;
 }
 
-/** A send, or a message that may send, from the moment at which it began. */
+/** A send, or a message whose handler can send, with the moment at which it began. */
 interface Running {
   readonly at: Name;
   readonly since: number;
 }
 
-type Sending = Running & { readonly to: oracle.Audience; readonly required: oracle.Rule };
-type Asking = Running & { readonly view: string; readonly name: string };
+type Sending = Running & { readonly to: model.Audience; readonly required: model.Rule };
+type RunningMessage = Running & { readonly view: string; readonly name: string };
 
 /**
- * Lets changes that take rights away race sends, messages and connects in two processes.
+ * Runs changes that remove access concurrently with sends, messages and connects in two processes.
  *
- * Nothing gives rights meanwhile, so that who may not at one moment may not at any later one. What happens at a moment
- * must be allowed by the facts without everything whose call has resolved until then: in the process that made a change
- * at once, in the other one for all that begins afterwards.
+ * Nothing adds access during a race, so a user who is not allowed at one moment is not allowed at a
+ * later one. Each event must be allowed by the model without the changes whose calls have resolved.
+ * The process that made a change applies it immediately. The other process applies it to everything
+ * that begins afterwards.
  */
 export class Race {
   readonly #world: World;
   readonly #tally: Tally;
-  readonly #before: oracle.Facts;
-  readonly #taken = new Set<Taken>();
+  readonly #before: model.ModelState;
+  readonly #removals = new Set<Removed>();
   readonly #sends = new Map<number, Sending>();
-  readonly #messages = new Map<number, Asking>();
-  /** Frames that have started and not yet arrived. */
-  readonly #underWay = new Set<{ readonly by: Name; readonly n: number; readonly id: string }>();
+  readonly #messages = new Map<number, RunningMessage>();
+  /** Frames that are in flight. */
+  readonly #inFlight = new Set<{ readonly by: Name; readonly n: number; readonly id: string }>();
   /** Sockets that opened during the race. */
-  readonly #arrivals: oracle.Socket[] = [];
-  readonly #told: string[] = [];
+  readonly #arrivals: model.Socket[] = [];
+  readonly #log: string[] = [];
   readonly #forbidden: string[] = [];
   #moment = 0;
   #number = 1_000_000;
@@ -62,10 +66,10 @@ export class Race {
     this.#world = world;
     this.#random = waits;
     this.#tally = tally;
-    this.#before = structuredClone(world.facts);
+    this.#before = structuredClone(world.state);
   }
 
-  /** @throws Disagreement with what happened, moment by moment */
+  /** @throws Mismatch with the events of the race in order */
   async run(racers: readonly Racer[]): Promise<void> {
     const ready = [];
     for (const racer of racers) ready.push(await this.#prepared(racer));
@@ -85,19 +89,19 @@ export class Race {
     try {
       await this.#compareEnd();
     } catch (error) {
-      throw new Disagreement([(error as Error).message, ...this.#told].join("\n"), {
+      throw new Mismatch([(error as Error).message, ...this.#log].join("\n"), {
         cause: (error as Error).cause,
       });
     }
   }
 
-  /** Everything that a racer needs and that may not race, and what it does when it starts. */
+  /** Does the preparation of a racer that is not part of the race, and returns the racing part. */
   async #prepared(racer: Racer): Promise<() => Promise<void>> {
     this.#tally.steps++;
     switch (racer.race) {
-      case "take": {
-        const change = this.#drawn(racer.taking);
-        return () => this.#take(racer.by, racer.taking, change);
+      case "remove": {
+        const change = this.#resolved(racer.removal);
+        return () => this.#remove(racer.by, racer.removal, change);
       }
       case "send":
         return () => this.#send(racer.at, audienceOf(this.#before, racer.to), racer.required);
@@ -108,47 +112,51 @@ export class Race {
     }
   }
 
-  #drawn(taking: Taking): oracle.Change {
-    if (taking.kind === "out") {
-      return taking.all ? { kind: "recheck", channel: taking.club } : { kind: "recheck", user: taking.user };
+  #resolved(removal: Removal): model.Change {
+    if (removal.kind === "out") {
+      return removal.all
+        ? { kind: "recheck", channel: removal.club }
+        : { kind: "recheck", user: removal.user };
     }
-    if (taking.kind !== "take") return ofNow(this.#world.facts, taking as oracle.Change);
-    return counted(takeable(this.#before), taking.number) ?? { kind: "recheck", user: "ann" };
+    if (removal.kind !== "remove-existing")
+      return withCurrentSession(this.#world.state, removal as model.Change);
+    return itemAt(removals(this.#before), removal.number) ?? { kind: "recheck", user: "ann" };
   }
 
-  async #take(by: Name, taking: Taking, change: oracle.Change): Promise<void> {
-    const strike = (facts: oracle.Facts) => {
-      if (taking.kind === "out") facts.clubs.get(taking.club)?.delete(taking.user);
+  async #remove(by: Name, removal: Removal, change: model.Change): Promise<void> {
+    const removeFromClub = (state: model.ModelState) => {
+      if (removal.kind === "out") state.clubs.get(removal.club)?.delete(removal.user);
     };
-    this.#note(`${by} begins ${JSON.stringify(taking.kind === "out" ? { ...taking, change } : change)}`);
-    strike(this.#world.facts);
-    const taken: Taken = {
+    this.#note(`${by} begins ${JSON.stringify(removal.kind === "out" ? { ...removal, change } : change)}`);
+    removeFromClub(this.#world.state);
+    const removed: Removed = {
       by,
       since: this.#moment,
       at: Number.POSITIVE_INFINITY,
-      make: (facts) => {
-        strike(facts);
-        make(facts, change);
+      make: (state) => {
+        removeFromClub(state);
+        applyChange(state, change);
       },
     };
-    this.#taken.add(taken);
+    this.#removals.add(removed);
     const { changed } = await this.#world.at(by).access.change(change as AccessChange);
-    this.#note(`${by} has done ${changed ? "" : "nothing, not "}${JSON.stringify(change)}`);
-    // The second of two equal changes took nothing. The process of the first one promises what is known of it.
+    this.#note(`${by} finished ${changed ? "" : "without effect: "}${JSON.stringify(change)}`);
+    // The second of two equal changes removed nothing. Only the process of the first one guarantees
+    // its effect.
     if (!changed) {
-      this.#taken.delete(taken);
+      this.#removals.delete(removed);
       return;
     }
-    taken.at = this.#moment;
-    // Whatever was on its way to somebody who lost the right to it has arrived.
-    for (const { by: posting, n, id } of this.#underWay) {
-      if (posting !== by || !this.#sends.has(n) || this.#mayHaveNow(this.#sends.get(n), id)) continue;
-      this.#forbid(`frame ${n} still on its way to ${id}`, true);
+    removed.at = this.#moment;
+    // Frames in flight to recipients that lost access have arrived by now.
+    for (const { by: posting, n, id } of this.#inFlight) {
+      if (posting !== by || !this.#sends.has(n) || this.#canReceiveNow(this.#sends.get(n), id)) continue;
+      this.#forbid(`frame ${n} still in flight to ${id}`, true);
     }
   }
 
-  async #send(at: Name, to: oracle.Audience, required: oracle.Rule): Promise<void> {
-    if (to !== "everyone" && "channel" in to && !oracle.exists(this.#before, to.channel)) return;
+  async #send(at: Name, to: model.Audience, required: model.Rule): Promise<void> {
+    if (to !== "everyone" && "channel" in to && !model.exists(this.#before, to.channel)) return;
     const n = ++this.#number;
     this.#note(`${at} sends ${n} to ${JSON.stringify(to)}, requiring ${JSON.stringify(required)}`);
     this.#sends.set(n, { at, since: this.#moment, to, required });
@@ -157,42 +165,42 @@ export class Race {
       .to(to as Audience, requirement(required))
       .send({ type: "note", n });
     const { recipients, sent, gone, denied, failed, unsent } = report;
-    same("a report's parts", sent + gone + denied + failed + unsent, recipients);
+    expectSame("sum of the counts in a report", sent + gone + denied + failed + unsent, recipients);
   }
 
-  async #message({ at, socket: number, words }: Extract<Racer, { race: "message" }>): Promise<void> {
+  async #message({ at, socket: number, fields: input }: Extract<Racer, { race: "message" }>): Promise<void> {
     const connected = this.#before.sockets.filter((one) => one.connected);
-    const socket = counted(connected, number);
+    const socket = itemAt(connected, number);
     if (!socket) return;
     const n = ++this.#number;
-    const { name, channel = "" } = words;
-    const to = audienceOf(this.#before, words.to);
-    this.#note(`${at} gets ${name} ${n} from ${socket.id}: ${JSON.stringify({ channel, to })}`);
+    const { name, channel = "" } = input;
+    const to = audienceOf(this.#before, input.to);
+    this.#note(`${at} receives ${name} ${n} from ${socket.id}: ${JSON.stringify({ channel, to })}`);
     this.#messages.set(n, { at, since: this.#moment, view: socket.view, name });
     this.#sends.set(n, {
       at,
       since: this.#moment,
       to: name === "say" ? { channel } : to,
-      required: words.required,
+      required: input.required,
     });
-    const fields = JSON.stringify({ ...words, to, n, handler: name, id: n });
+    const fields = JSON.stringify({ ...input, to, n, handler: name, id: n });
     const { body } = await this.#world.event(at, `${socket.view}/default`, gatewayHeaders(socket.id), fields);
     this.#note(`${at} answers ${n}: ${body.ok}`);
     if (body.ok === true) this.#mustBeAllowed(`the answer to ${n}`, n, socket.id);
   }
 
-  /** The token is fetched before the race, as a page does; the handshake races. */
+  /** The token is fetched before the race, as a page does. Only the handshake races. */
   async #connecting({ at, view, user, channel }: Extract<Racer, { race: "connect" }>) {
-    const login = sessionOf(this.#world.facts, `${user}-phone`);
+    const login = sessionOf(this.#world.state, `${user}-phone`);
     const page = pageHeaders(cookieOf(user, login));
     const { status, body } = await this.#world.event(at, "/api/ws-token", page);
-    for (const facts of [this.#world.facts, this.#before]) known(facts, user);
+    for (const state of [this.#world.state, this.#before]) userState(state, user);
     const id = `racing-${String(++this.#number)}`;
-    if (status === 200) issue(this.#world.facts, body.token as string, { user, login });
+    if (status === 200) issueToken(this.#world.state, body.token as string, { user, login });
     return async () => {
       if (status !== 200) return;
       const query = new URLSearchParams({ ws_token: body.token as string, ...(channel ? { channel } : {}) });
-      this.#note(`${at} lets ${id} of ${user} knock at ${view}, ${channel ?? "no channel"}`);
+      this.#note(`${at} receives a connect of ${id} by ${user} to ${view}, ${channel ?? "no channel"}`);
       const headers = { ...page, ...gatewayHeaders(id) };
       const answer = await this.#world.event(at, `${view}/connect?${query}`, headers);
       this.#note(`${at} answers ${id}: ${answer.status}`);
@@ -207,15 +215,15 @@ export class Race {
         since: this.#before.now,
         open: true,
         connected: true,
-        vanished: false,
+        lost: false,
       };
       this.#arrivals.push(socket);
-      this.#world.facts.sockets.push(structuredClone(socket));
+      this.#world.state.sockets.push(structuredClone(socket));
     };
   }
 
   #started({ name, socket, n = 0 }: Ran): void {
-    this.#note(`${name} ${n} of ${socket} runs`);
+    this.#note(`${name} ${n} of ${socket} is called`);
     this.#tally.calls++;
     this.#mustBeAllowed(`${name} ${n}`, n, socket);
   }
@@ -225,49 +233,49 @@ export class Race {
     this.#tally.frames++;
     const { socket: id, frame } = arrived;
     const sending = this.#sends.get(frame.n as number);
-    if (frame.type === "note" && !this.#mayHaveNow(sending, id))
+    if (frame.type === "note" && !this.#canReceiveNow(sending, id))
       this.#forbid(`frame ${frame.n} to ${id}`, true);
     const post = { by, n: frame.n as number, id };
-    this.#underWay.add(post);
-    // A slow one holds up those behind it for the same socket.
+    this.#inFlight.add(post);
+    // A slow post delays the later posts to the same socket.
     await this.#turns(this.#next(3) === 0 ? this.#next(60) : this.#next(6));
-    this.#underWay.delete(post);
+    this.#inFlight.delete(post);
   }
 
-  #mayHaveNow(sending: Sending | undefined, id: string): boolean {
-    return this.#isAllowed(sending, (facts) => this.#mayHave(facts, sending, id));
+  #canReceiveNow(sending: Sending | undefined, id: string): boolean {
+    return this.#isAllowed(sending, (state) => this.#canReceive(state, sending, id));
   }
 
-  #mayHave(facts: oracle.Facts, sending: Sending | undefined, id: string): boolean {
-    const socket = this.#socket(facts, id);
-    // One whose connect has not been answered yet gets nothing: the gateway says 410 until then.
+  #canReceive(state: model.ModelState, sending: Sending | undefined, id: string): boolean {
+    const socket = this.#socket(state, id);
+    // A socket whose connect is still pending receives nothing. The gateway answers 410 until then.
     if (!socket) return true;
-    if (!sending || !oracle.isLive(facts, socket)) return false;
-    return hears(facts, socket, sending) && !this.#hasLeft(facts, socket, sending);
+    if (!sending || !model.isLive(state, socket)) return false;
+    return canReceiveSend(state, socket, sending) && !this.#hasLeft(state, socket, sending);
   }
 
-  /** Out of a channel whose hook is asked when one joins: rechecked, one is not in it any more. */
-  #hasLeft(facts: oracle.Facts, { user }: oracle.Socket, { to }: Sending): boolean {
+  /** Returns whether a socket left a channel with a join hook, because its user was rechecked. */
+  #hasLeft(state: model.ModelState, { user }: model.Socket, { to }: Sending): boolean {
     if (to === "everyone" || !("channel" in to)) return false;
-    return oracle.mayEnter(this.#before, user, to.channel) && !oracle.mayEnter(facts, user, to.channel);
+    return model.canJoin(this.#before, user, to.channel) && !model.canJoin(state, user, to.channel);
   }
 
-  /** By rules: a handler's own hook was asked once, about the app's data of then. */
+  /** Checks the rules only. The hook of the handler was called once, with the data of that time. */
   #mustBeAllowed(what: string, n: number, id: string): void {
-    const asking = this.#messages.get(n);
-    if (!this.#isAllowed(asking, (facts) => this.#mayAsk(facts, asking, id))) this.#forbid(what, false);
+    const message = this.#messages.get(n);
+    if (!this.#isAllowed(message, (state) => this.#canCall(state, message, id))) this.#forbid(what, false);
   }
 
-  #mayAsk(facts: oracle.Facts, asking: Asking | undefined, id: string): boolean {
-    const socket = this.#socket(facts, id);
-    const rule = asking && facts.views[asking.view]?.handlers[asking.name]?.rule;
+  #canCall(state: model.ModelState, message: RunningMessage | undefined, id: string): boolean {
+    const socket = this.#socket(state, id);
+    const rule = message && state.views[message.view]?.handlers[message.name]?.rule;
     return (
-      asking !== undefined &&
+      message !== undefined &&
       rule !== undefined &&
       socket !== undefined &&
-      oracle.isLive(facts, socket) &&
-      oracle.mayUse(facts, socket.user, asking.view) &&
-      oracle.passes(facts, socket.user, rule)
+      model.isLive(state, socket) &&
+      model.canUseView(state, socket.user, message.view) &&
+      model.passes(state, socket.user, rule)
     );
   }
 
@@ -279,106 +287,109 @@ export class Race {
   }
 
   /**
-   * Whether the facts allow something, without all that has been taken by now and that the process must know of.
+   * Returns whether the model allows an event, without the changes that the process must know of.
    *
-   * Two processes can take the same right from a user: one removes them from a group that the other one deletes. The
-   * second change then finds no such member, and its process learns of the user from the first one's revocation only.
+   * Two processes can remove the same permission. For example, one removes a user from a group
+   * while the other deletes the group. The second change then finds no such member, so its process
+   * learns of that user only from the revocation of the first process.
    */
-  #isAllowed(running: Running | undefined, allows: (facts: oracle.Facts) => boolean): boolean {
-    const isKnown = ({ by, at }: Taken) =>
+  #isAllowed(running: Running | undefined, allows: (state: model.ModelState) => boolean): boolean {
+    const isKnown = ({ by, at }: Removed) =>
       at <= (running?.since ?? 0) || (by === running?.at && at <= this.#moment);
     if (allows(this.#factsWithout(isKnown))) return true;
-    const lastKnown = Math.max(...[...this.#taken].filter(isKnown).map(({ at }) => at));
-    const wasTakenElsewhere = !allows(
-      this.#factsWithout((taken) => !isKnown(taken) && taken.since <= lastKnown),
+    const lastKnown = Math.max(...[...this.#removals].filter(isKnown).map(({ at }) => at));
+    const wasRemovedElsewhere = !allows(
+      this.#factsWithout((removed) => !isKnown(removed) && removed.since <= lastKnown),
     );
-    return wasTakenElsewhere && allows(this.#factsWithout(() => false));
+    return wasRemovedElsewhere && allows(this.#factsWithout(() => false));
   }
 
-  #factsWithout(known: (taken: Taken) => boolean): oracle.Facts {
-    const facts = structuredClone(this.#before);
-    facts.sockets.push(...structuredClone(this.#arrivals));
-    for (const taken of this.#taken) if (known(taken)) taken.make(facts);
-    return facts;
+  #factsWithout(known: (removed: Removed) => boolean): model.ModelState {
+    const state = structuredClone(this.#before);
+    state.sockets.push(...structuredClone(this.#arrivals));
+    for (const removed of this.#removals) if (known(removed)) removed.make(state);
+    return state;
   }
 
-  #socket(facts: oracle.Facts, id: string): oracle.Socket | undefined {
-    return facts.sockets.find((socket) => socket.id === id);
+  #socket(state: model.ModelState, id: string): model.Socket | undefined {
+    return state.sockets.find((socket) => socket.id === id);
   }
 
   async #compareEnd(): Promise<void> {
-    const seen = await this.#world.seen();
+    const seen = await this.#world.observed();
     const after = this.#factsWithout(() => true);
     const lines = seen.frames.map(lineOf);
-    same("forbidden", this.#forbidden, []);
-    same("errors", this.#world.errors, []);
+    expectSame("forbidden", this.#forbidden, []);
+    expectSame("errors", this.#world.errors, []);
     const wasLive = new Set(
       [...this.#before.sockets, ...this.#arrivals].filter(({ open }) => open).map(({ id }) => id),
     );
     const lost = after.sockets
-      .filter(({ id, open, user, view }) => wasLive.has(id) && !(open && oracle.mayUse(after, user, view)))
+      .filter(({ id, open, user, view }) => wasLive.has(id) && !(open && model.canUseView(after, user, view)))
       .map(({ id }) => id);
-    same("sockets closed", [...new Set(seen.closed)].sort(), lost.sort());
-    const told = lines
+    expectSame("sockets closed", [...new Set(seen.closed)].sort(), lost.sort());
+    const notified = lines
       .filter((line) => line.endsWith(" lost its view"))
       .map((line) => line.split(" ")[0] ?? "");
-    same("sockets told that they lost their view", [...new Set(told)].sort(), lost);
+    expectSame("sockets that were notified that they lost their view", [...new Set(notified)].sort(), lost);
     await this.#compareMemberships(after, new Set(lost));
     this.#compareSends(after, lines);
   }
 
-  /** Nobody is in a channel who may not be: neither by joining at the last moment nor by staying. */
-  async #compareMemberships(after: oracle.Facts, lost: ReadonlySet<string>): Promise<void> {
+  /** No socket stays in a channel that its user cannot enter, whether it joined late or stayed. */
+  async #compareMemberships(after: model.ModelState, lost: ReadonlySet<string>): Promise<void> {
     const rows = await this.#world.query<{ id: string; channel: string | null }>(
       `select s.connection_id as id, m.channel from sallyport_connections s
        left join sallyport_memberships m on m.connection_key = s.id where s.closed_at is null`,
     );
     for (const { id, channel } of rows) {
       const socket = this.#socket(after, id);
-      if (!socket || lost.has(id)) throw new Disagreement(`${id} is still open`);
-      if (channel === null || oracle.mayEnter(after, socket.user, channel)) continue;
+      if (!socket || lost.has(id)) throw new Mismatch(`${id} is still open`);
+      if (channel === null || model.canJoin(after, socket.user, channel)) continue;
       const then = this.#socket(this.#before, id);
-      const wasStale = then?.channels.includes(channel) && !oracle.mayEnter(this.#before, then.user, channel);
-      if (!wasStale || !oracle.passesChannel(after, socket.user, channel))
-        throw new Disagreement(`${id} is still in ${channel}`);
+      const wasStale = then?.channels.includes(channel) && !model.canJoin(this.#before, then.user, channel);
+      if (!wasStale || !model.passesChannel(after, socket.user, channel))
+        throw new Mismatch(`${id} is still in ${channel}`);
     }
   }
 
-  /** Whoever may have a frame before and after the race has it, once. */
-  #compareSends(after: oracle.Facts, lines: readonly string[]): void {
+  /**
+   * A socket that is allowed to receive a frame before and after the race receives it exactly once.
+   */
+  #compareSends(after: model.ModelState, lines: readonly string[]): void {
     for (const [n, sending] of this.#sends) {
       if (this.#messages.has(n)) continue;
       for (const socket of this.#before.sockets) {
         const now = this.#socket(after, socket.id);
         const keeps =
           now !== undefined &&
-          oracle.isAddressed(this.#before, socket, sending.to) &&
-          oracle.isAddressed(after, now, sending.to) &&
-          hears(after, now, sending) &&
+          model.isAddressed(this.#before, socket, sending.to) &&
+          model.isAddressed(after, now, sending.to) &&
+          canReceiveSend(after, now, sending) &&
           !this.#hasLeft(after, now, sending);
-        const times = lines.filter((line) => line === `${socket.id} hears ${n}`).length;
-        if (keeps ? times !== 1 : times > 1) throw new Disagreement(`${socket.id} hears ${n} ${times} times`);
+        const times = lines.filter((line) => line === `${socket.id} receives ${n}`).length;
+        if (keeps ? times !== 1 : times > 1) throw new Mismatch(`${socket.id} receives ${n} ${times} times`);
       }
     }
   }
 
   #note(what: string): void {
-    this.#told.push(`${++this.#moment} ${what}`);
+    this.#log.push(`${++this.#moment} ${what}`);
   }
 
-  /** Some turns of the event loop, and a few of its promises' own. */
+  /** Yields for some turns of the event loop, and for a few microtasks. */
   async #turns(count: number): Promise<void> {
     for (let turn = this.#next(12); turn > 0; turn--) await undefined;
     for (let turn = 0; turn < count; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
   }
 
-  /** A number below another, the same again for the same story. */
+  /** Returns a number below a bound. The same scenario gives the same numbers. */
   #next(below: number): number {
     this.#random = (Math.imul(this.#random, 1_103_515_245) + 12_345) >>> 0;
     return (this.#random >>> 8) % below;
   }
 }
 
-const hears = (facts: oracle.Facts, socket: oracle.Socket, { to, required }: Sending): boolean =>
-  oracle.mayHear(facts, socket, to, required) &&
-  (to === "everyone" || !("permission" in to) || oracle.has(facts, socket.user, to.permission));
+const canReceiveSend = (state: model.ModelState, socket: model.Socket, { to, required }: Sending): boolean =>
+  model.canReceive(state, socket, to, required) &&
+  (to === "everyone" || !("permission" in to) || model.has(state, socket.user, to.permission));

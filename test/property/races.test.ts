@@ -1,34 +1,34 @@
 import { expect, test } from "vitest";
-import { told } from "./disagreement.ts";
-import { Play } from "./play.ts";
+import { withSteps } from "./mismatch.ts";
 import { Race } from "./race.ts";
-import { playAll, SEED, STEPS } from "./run.ts";
-import type { Racer, RaceStory, Step } from "./steps.ts";
-import { raceStories } from "./stories.ts";
+import { runAll, SEED, STEPS } from "./run.ts";
+import { ScenarioRunner } from "./scenario-runner.ts";
+import { raceScenarios } from "./scenarios.ts";
+import type { Racer, RaceScenario, Step } from "./steps.ts";
 import { Tally } from "./tally.ts";
 
-/** Races come on top of the steps that are taken one after the other. */
+/** Racing steps run in addition to the sequential steps. */
 const RACING_STEPS = Math.ceil(STEPS / 5);
 
-async function play({ design, waits, steps }: RaceStory, tally: Tally): Promise<void> {
-  const story = await Play.open(design, false, tally);
+async function run({ design, waits, steps }: RaceScenario, tally: Tally): Promise<void> {
+  const runner = await ScenarioRunner.open(design, false, tally);
   try {
-    for (const step of steps.filter((one): one is Step => "do" in one)) await story.step(step);
+    for (const step of steps.filter((one): one is Step => "do" in one)) await runner.step(step);
     const racers = steps.filter((one): one is Racer => "race" in one);
-    await new Race(story.world, waits, tally).run(racers);
+    await new Race(runner.world, waits, tally).run(racers);
   } catch (error) {
-    throw told(error, ["after", ...story.told]);
+    throw withSteps(error, ["after", ...runner.log]);
   } finally {
-    await story.world.close();
+    await runner.world.close();
   }
 }
 
-test("what has been taken is gone when its call resolves, whatever is under way", {
+test("access that was removed has ended when the call resolves, whatever is in flight", {
   timeout: 3_600_000,
 }, async () => {
   const tally = new Tally();
   try {
-    await playAll(raceStories, RACING_STEPS, tally, play);
+    await runAll(raceScenarios, RACING_STEPS, tally, run);
   } finally {
     console.log(`property, races: ${tally.summary(SEED)}`);
   }

@@ -1,12 +1,12 @@
 import type { Design } from "./app.ts";
-import type { Holder, Rule } from "./oracle.ts";
+import type { Holder, Rule } from "./model.ts";
 import type { Name } from "./world.ts";
 
 /**
- * An audience before the story knows its sockets: `socket` counts through those there are, `joined` through the channels
- * that any of them is in.
+ * An audience in a scenario, before its sockets are known. `socket` is an index into the sockets.
+ * `joined` is an index into the channels that have a socket.
  */
-export type Wanted =
+export type AudienceDraft =
   | { readonly channel: string }
   | { readonly joined: number }
   | { readonly user: string }
@@ -14,10 +14,13 @@ export type Wanted =
   | { readonly permission: string }
   | "everyone";
 
-/** A change before the story knows the time and who holds what: `lasts` counts from when it is made. */
+/**
+ * A change in a scenario, before the time and the grants are known. `lasts` is a duration that
+ * starts at the change.
+ */
 export type Draft =
-  /** Takes back one of the grants and memberships that there are. */
-  | { readonly kind: "take"; readonly number: number }
+  /** Removes one of the existing grants and memberships. */
+  | { readonly kind: "remove-existing"; readonly number: number }
   | { readonly kind: "grant"; readonly holder: Holder; readonly permission: string; readonly lasts?: number }
   | { readonly kind: "revoke"; readonly holder: Holder; readonly permission: string }
   | { readonly kind: "add-to-group"; readonly user: string; readonly group: string; readonly lasts?: number }
@@ -30,45 +33,50 @@ export type Draft =
   | { readonly kind: "recheck"; readonly user: string }
   | { readonly kind: "recheck"; readonly channel: string };
 
-export interface Knock {
+export interface ConnectAttempt {
   readonly view: string;
-  /** Whose token and cookie; null for somebody who brings neither. */
+  /** The user of the token and the cookie. Null to connect with neither. */
   readonly user: string | null;
   readonly login: string;
   readonly channel?: string;
-  /** `held` takes one of those issued last, whosever it is and whatever became of it. */
+  /** `held` uses one of the latest tokens of any user, which may be used or expired. */
   readonly token: "fresh" | "held" | "none";
   readonly held: number;
-  /** Another user's cookie beside the token. */
+  /** The cookie of another user than the token's. */
   readonly cookie?: string;
   readonly forged?: "origin" | "secret";
 }
 
-export interface Words {
+export interface MessageFields {
   readonly name: string;
   readonly channel?: string;
   readonly club: string;
-  readonly to: Wanted;
+  readonly to: AudienceDraft;
   readonly required: Rule;
   readonly permission: string;
 }
 
 export type Question =
-  | { readonly ask: "holders"; readonly permission: string; readonly channel?: string }
-  | { readonly ask: "who can"; readonly permission: string }
-  | { readonly ask: "has"; readonly user: string; readonly permission: string; readonly channel?: string }
+  | { readonly kind: "holders"; readonly permission: string; readonly channel?: string }
+  | { readonly kind: "who can"; readonly permission: string }
+  | { readonly kind: "has"; readonly user: string; readonly permission: string; readonly channel?: string }
   | {
-      readonly ask: "why";
+      readonly kind: "why";
       readonly user: string | null;
       readonly view: string;
       readonly handler: string;
       readonly channel?: string;
     }
-  | { readonly ask: "preview"; readonly to: Wanted; readonly required: Rule }
-  | { readonly ask: "rows" };
+  | { readonly kind: "preview"; readonly to: AudienceDraft; readonly required: Rule }
+  | { readonly kind: "rows" };
 
 export type Step =
-  | { readonly do: "change"; readonly by: Name | "dying"; readonly change: Draft; readonly foretold: boolean }
+  | {
+      readonly do: "change";
+      readonly by: Name | "killed";
+      readonly change: Draft;
+      readonly previewed: boolean;
+    }
   | { readonly do: "data"; readonly club: string; readonly user: string; readonly isIn: boolean }
   | {
       readonly do: "token";
@@ -78,41 +86,44 @@ export type Step =
       readonly view?: string;
       readonly channel?: string;
     }
-  | { readonly do: "connect"; readonly at: Name; readonly knock: Knock }
+  | { readonly do: "connect"; readonly at: Name; readonly attempt: ConnectAttempt }
   | {
       readonly do: "message";
       readonly at: Name;
       readonly socket: number;
-      /** Another view's route. */
+      /** The route of another view. */
       readonly route?: string;
-      readonly words: Words;
+      readonly fields: MessageFields;
       readonly isCall: boolean;
     }
-  | { readonly do: "send"; readonly at: Name; readonly to: Wanted; readonly required: Rule }
-  | { readonly do: "close"; readonly at: Name; readonly to: Wanted }
-  | { readonly do: "hang up"; readonly at: Name; readonly socket: number }
-  | { readonly do: "vanish"; readonly socket: number }
+  | { readonly do: "send"; readonly at: Name; readonly to: AudienceDraft; readonly required: Rule }
+  | { readonly do: "close"; readonly at: Name; readonly to: AudienceDraft }
+  | { readonly do: "disconnect"; readonly at: Name; readonly socket: number }
+  | { readonly do: "lose"; readonly socket: number }
   | { readonly do: "wait"; readonly ms: number }
   | { readonly do: "enforce"; readonly at: Name }
   | { readonly do: "ask"; readonly at: Name; readonly question: Question };
 
-/** A world and what happens in it. */
-export interface Story {
+/** A world and the steps that run in it. */
+export interface Scenario {
   readonly design: Design;
   readonly sample: boolean;
   readonly steps: readonly Step[];
 }
 
-/** What takes rights away. `out`: whom the app strikes off a club's list first. */
-export type Taking =
+/** A change that removes access. `out`: the app first removes a user from a club. */
+export type Removal =
   | Exclude<Draft, { kind: "grant" | "add-to-group" | "create-group" | "recheck" }>
   | { readonly kind: "out"; readonly club: string; readonly user: string; readonly all: boolean };
 
-/** One of those that start at the same time. `after`: turns of the event loop that it waits first. */
+/**
+ * One of the operations that start at the same time. `after`: number of event loop turns to wait
+ * first.
+ */
 export type Racer = { readonly after: number } & (
-  | { readonly race: "take"; readonly by: Name; readonly taking: Taking }
-  | { readonly race: "send"; readonly at: Name; readonly to: Wanted; readonly required: Rule }
-  | { readonly race: "message"; readonly at: Name; readonly socket: number; readonly words: Words }
+  | { readonly race: "remove"; readonly by: Name; readonly removal: Removal }
+  | { readonly race: "send"; readonly at: Name; readonly to: AudienceDraft; readonly required: Rule }
+  | { readonly race: "message"; readonly at: Name; readonly socket: number; readonly fields: MessageFields }
   | {
       readonly race: "connect";
       readonly at: Name;
@@ -122,10 +133,10 @@ export type Racer = { readonly after: number } & (
     }
 );
 
-/** A world, what leads up to the race, and the racers. */
-export interface RaceStory {
+/** A world, the steps before the race, and the racers. */
+export interface RaceScenario {
   readonly design: Design;
-  /** Seeds the waits inside. */
+  /** Seed of the pauses inside the app. */
   readonly waits: number;
   readonly steps: readonly (Step | Racer)[];
 }

@@ -1,7 +1,7 @@
 import type { Ran } from "./app.ts";
-import type { Wanted } from "./expected.ts";
+import type { Effects } from "./expected.ts";
 
-/** What happened over all worlds, so that a suite in which nothing happens is seen to be one. */
+/** Counts the outcomes over all worlds, so that a suite without outcomes does not pass. */
 export class Tally {
   steps = 0;
   frames = 0;
@@ -14,7 +14,7 @@ export class Tally {
     this.kinds.set(kind, (this.kinds.get(kind) ?? 0) + 1);
   }
 
-  saw(ran: readonly Ran[], lines: readonly string[], wanted: Wanted): void {
+  saw(ran: readonly Ran[], lines: readonly string[], wanted: Effects): void {
     const call = ({ name, socket, n }: Ran) => `${socket} ${name} ${n}`;
     this.frames += lines.length;
     this.calls += ran.length;
@@ -22,7 +22,7 @@ export class Tally {
     this.forbiddenCalls += excess(ran.map(call), wanted.ran.map(call));
   }
 
-  /** The last words of a run. */
+  /** Returns a summary line of the run. */
   summary(seed: number): string {
     const { steps, frames, calls, forbiddenFrames, forbiddenCalls } = this;
     const permitted = `${frames - forbiddenFrames} frames and ${calls - forbiddenCalls} handler calls were permitted`;
@@ -30,7 +30,7 @@ export class Tally {
   }
 }
 
-/** How many of a list are not accounted for by another. */
+/** Returns how many items of a list are not in another list. */
 function excess(list: readonly string[], wanted: readonly string[]): number {
   const left = [...wanted];
   return list.filter((item) => {

@@ -15,73 +15,78 @@ import {
   type TestDatabase,
 } from "../postgres/database.ts";
 import { appOf, type Design, p, type Ran, rulesOf } from "./app.ts";
-import type { Facts } from "./oracle.ts";
+import type { ModelState } from "./model.ts";
 
 const ORIGIN = "https://www.example.com";
-const SECRET = "story".repeat(8);
+const SECRET = "secret".repeat(8);
 const STARTED_AT = 1_000_000_000_000;
 
-/** A frame that a socket was given. */
+/** A frame that a socket received. */
 export interface Arrived {
   readonly socket: string;
   readonly frame: Record<string, unknown>;
 }
 
-/** What the app and the gateway saw while a step was played. */
-export interface Seen {
+/** What the app and the gateway observed during a step. */
+export interface Observed {
   readonly ran: Ran[];
   readonly frames: Arrived[];
-  /** Sockets that the gateway was told to close. */
+  /** Sockets that the gateway closed. */
   readonly closed: string[];
 }
 
-/** A frame in a line: a note by its number, a notice by what was lost, and nothing else may come. */
+/**
+ * Formats a frame as a line: a note by its number, a notice by the lost view or channel. Other
+ * fields are an error.
+ */
 export function lineOf({ socket, frame }: Arrived): string {
   const { type, n, scope, channel, reference: _reference, ...others } = frame;
-  if (Object.keys(others).length > 0) return `${socket} is told too much: ${JSON.stringify(others)}`;
-  if (type === "note") return `${socket} hears ${n}`;
+  if (Object.keys(others).length > 0)
+    return `${socket} receives unexpected fields: ${JSON.stringify(others)}`;
+  if (type === "note") return `${socket} receives ${n}`;
   return `${socket} lost ${scope === "view" ? "its view" : channel}`;
 }
 
 /** The two processes that serve. */
 export type Name = "A" | "B";
 
-/** How a race watches, and holds things up. */
+/** Lets a race observe and delay the app. */
 export interface Hooks {
-  /** Awaited by the app's own code. */
+  /** Awaited in the hooks of the app. */
   pause?: () => Promise<void>;
   ran?: (ran: Ran) => void;
-  /** A post has started; the gateway takes it when this resolves. */
-  posting?: (arrived: Arrived, by: Name | "dying") => Promise<void>;
+  /** Called when a post starts. The gateway accepts the post when this resolves. */
+  posting?: (arrived: Arrived, by: Name | "killed") => Promise<void>;
 }
 
 /**
- * Two instances of an app on one database, in one process and without sockets: events come in as requests, what
- * goes out is recorded. The database's clock stands still until the story moves it.
+ * Two instances of an app with one database, in one process and without sockets. Events arrive as
+ * requests, and calls to the Management API are recorded. The database clock moves only when the
+ * scenario moves it.
  */
 export class World {
-  readonly facts: Facts;
+  readonly state: ModelState;
   readonly errors: unknown[] = [];
   hooks: Hooks = {};
   readonly #database: TestDatabase;
   readonly #instances: Record<Name, Sallyport>;
-  readonly #hand: Database;
+  readonly #direct: Database;
   readonly #design: Design;
   readonly #sample: boolean;
-  #seen: Seen = { ran: [], frames: [], closed: [] };
-  readonly #hungUp = new Set<string>();
+  #observed: Observed = { ran: [], frames: [], closed: [] };
+  readonly #closed = new Set<string>();
   #disconnects: Promise<unknown>[] = [];
-  #dying: Sallyport | undefined;
-  #writesOfTheDying = 0;
+  #killed: Sallyport | undefined;
+  #writesOfKilled = 0;
 
   private constructor(database: TestDatabase, design: Design, sample: boolean) {
     this.#database = database;
     this.#design = design;
     this.#sample = sample;
     const open = () => clocked(storageAt(searching(database.source)));
-    this.#hand = open();
+    this.#direct = open();
     this.#instances = { A: this.#instance("A", open()), B: this.#instance("B", open()) };
-    this.facts = {
+    this.state = {
       now: STARTED_AT,
       ...rulesOf(design),
       people: new Map(),
@@ -93,7 +98,7 @@ export class World {
     };
   }
 
-  /** @param sample whether every allowed decision is kept, too */
+  /** @param sample whether every allowed decision is stored too */
   static async open(design: Design, sample: boolean): Promise<World> {
     return new World(await (isPostgres ? emptied(design) : copied(design)), design, sample);
   }
@@ -102,25 +107,25 @@ export class World {
     return this.#instances[name];
   }
 
-  /** A process that dies once it has committed its first write. */
-  dying(): Sallyport {
-    this.#writesOfTheDying = 0;
-    const mortal = changedStorage(this.#hand, {
+  /** Returns a process that is killed after it has committed its first write. */
+  killed(): Sallyport {
+    this.#writesOfKilled = 0;
+    const storage = changedStorage(this.#direct, {
       transaction: (work) => {
-        if (++this.#writesOfTheDying > 1) throw new Killed();
-        return this.#hand.transaction(work);
+        if (++this.#writesOfKilled > 1) throw new Killed();
+        return this.#direct.transaction(work);
       },
     });
-    this.#dying ??= this.#instance("dying", mortal);
-    return this.#dying;
+    this.#killed ??= this.#instance("killed", storage);
+    return this.#killed;
   }
 
-  /** Where a socket of a view goes that names no channel; a child's as its parent's. */
+  /** Returns the default channel of a view. */
   start(view: string): string | undefined {
     return view === "/any" || view === "/child" ? this.#design.defaultChannel : undefined;
   }
 
-  /** An event as the gateway passes it on. */
+  /** Sends an event as the gateway does. */
   async event(name: Name, path: string, headers: Record<string, string>, body?: string): Promise<Answer> {
     const request = new Request(`http://app${path}`, {
       method: "POST",
@@ -128,7 +133,7 @@ export class World {
       ...(body === undefined ? {} : { body }),
     });
     const response = await this.at(name).fetch(request);
-    if (!response) throw new Error(`${path} is nobody's`);
+    if (!response) throw new Error(`the app does not handle ${path}`);
     return { status: response.status, body: (await response.json()) as Record<string, unknown> };
   }
 
@@ -136,44 +141,44 @@ export class World {
     return this.event(name, "/any/disconnect", gatewayHeaders(socket));
   }
 
-  /** What was seen since the last call, when every socket that was hung up on has told so. */
-  async seen(): Promise<Seen> {
+  /** Returns what was observed since the last call, after the $disconnect of each closed socket. */
+  async observed(): Promise<Observed> {
     while (this.#disconnects.length > 0) await Promise.all(this.#disconnects.splice(0));
-    const seen = this.#seen;
-    this.#seen = { ran: [], frames: [], closed: [] };
-    return seen;
+    const observed = this.#observed;
+    this.#observed = { ran: [], frames: [], closed: [] };
+    return observed;
   }
 
-  /** Whether the gateway has closed a socket. */
-  isHungUp(socket: string): boolean {
-    return this.#hungUp.has(socket);
+  /** Returns whether the gateway has closed a socket. */
+  isClosed(socket: string): boolean {
+    return this.#closed.has(socket);
   }
 
   async pass(ms: number): Promise<void> {
-    this.facts.now += ms;
-    await this.query(`update property_clock set ms = ${this.facts.now}`);
+    this.state.now += ms;
+    await this.query(`update property_clock set ms = ${this.state.now}`);
   }
 
-  /** Reads or writes the tables behind everybody's back. */
+  /** Reads or writes the tables directly. */
   async query<Row>(statement: string): Promise<Row[]> {
-    return (await this.#hand.db.executeQuery<Row>(CompiledQuery.raw(statement))).rows;
+    return (await this.#direct.db.executeQuery<Row>(CompiledQuery.raw(statement))).rows;
   }
 
   async close(): Promise<void> {
-    await this.seen();
+    await this.observed();
     for (const instance of Object.values(this.#instances)) await instance.close();
-    await this.#hand.close();
+    await this.#direct.close();
     await this.#database.drop();
   }
 
-  #instance(name: Name | "dying", storage: Database): Sallyport {
+  #instance(name: Name | "killed", storage: Database): Sallyport {
     const pause = async () => this.hooks.pause?.();
     const ran = (one: Ran) => {
-      this.#seen.ran.push(one);
+      this.#observed.ran.push(one);
       this.hooks.ran?.(one);
     };
     const sallyport = createSallyport({
-      ...appOf(this.#design, { facts: () => this.facts, ran, pause }),
+      ...appOf(this.#design, { state: () => this.state, ran, pause }),
       storage,
       permissions: [p],
       origins: [ORIGIN],
@@ -181,31 +186,34 @@ export class World {
       limits: NO_LIMITS,
       decisionLog: { sampleAllowed: this.#sample ? 1 : 0 },
       apiGateway: { client: this.#gateway(name) },
-      // A process that has died reports nothing.
+      // A killed process reports nothing.
       onError: (error, where) => {
         if (!(error instanceof Killed)) this.errors.push(`${where}: ${error}`);
       },
     });
-    holdLoop(sallyport);
+    stopPolling(sallyport);
     return sallyport;
   }
 
-  /** The Management API: 410 for a socket that is not there, and a `$disconnect` for each that it closes. */
-  #gateway(by: Name | "dying"): ManagementApi {
+  /**
+   * The Management API. It answers 410 for an unknown socket and sends a `$disconnect` for each
+   * socket that it closes.
+   */
+  #gateway(by: Name | "killed"): ManagementApi {
     const isThere = (id: string) =>
-      !this.#hungUp.has(id) && this.facts.sockets.some((socket) => socket.id === id && !socket.vanished);
+      !this.#closed.has(id) && this.state.sockets.some((socket) => socket.id === id && !socket.lost);
     return {
       post: async (_endpoint, socket, text): Promise<PostResult> => {
         const arrived = { socket, frame: JSON.parse(text) as Record<string, unknown> };
         await this.hooks.posting?.(arrived, by);
         if (!isThere(socket)) return { kind: "gone" };
-        this.#seen.frames.push(arrived);
+        this.#observed.frames.push(arrived);
         return { kind: "ok" };
       },
       delete: async (_endpoint, socket): Promise<PostResult> => {
         if (!isThere(socket)) return { kind: "gone" };
-        this.#seen.closed.push(socket);
-        this.#hungUp.add(socket);
+        this.#observed.closed.push(socket);
+        this.#closed.add(socket);
         this.#disconnects.push(this.disconnect("A", socket));
         return { kind: "ok" };
       },
@@ -219,7 +227,7 @@ export interface Answer {
   readonly body: Record<string, unknown>;
 }
 
-/** What a process says that died in the middle of a change. */
+/** Thrown in a process that was killed in the middle of a change. */
 export class Killed extends Error {}
 
 export const cookieOf = (user: string, login: string): string => `login=${user}:${login}`;
@@ -232,9 +240,10 @@ export const pageHeaders = (cookie: string | undefined): Record<string, string> 
 export const gatewayHeaders = (socket: string, secret = SECRET): Record<string, string> => ({
   connectionId: socket,
   "x-sallyport-secret": secret,
-  // As if each connection were young: a message of one without an open row then does not close it, which other tests cover.
+  // Each connection appears new. A message without an open row then does not close the connection.
+  // Other tests cover that case.
   "x-sallyport-connected-at": `${Date.now()}`,
-  "x-sallyport-stage": "story",
+  "x-sallyport-stage": "dev",
   "x-sallyport-source-ip": "192.0.2.1",
 });
 
@@ -253,7 +262,10 @@ const NO_LIMITS = {
   messagesPerUser: false,
 } as const;
 
-/** The story moves the clock, so that a lease of seconds or a session's two hours cost no time; and nothing looks unless it says so. */
+/**
+ * The scenario moves the database clock, so that leases and limits take no real time. No instance
+ * polls by itself.
+ */
 function clocked(storage: Database): Database {
   return changedStorage(storage, {
     now: sql<number>`(select clock.ms from property_clock as clock)`,
@@ -261,8 +273,8 @@ function clocked(storage: Database): Database {
   });
 }
 
-/** Starts the loop with a timer that never fires: the story says when an instance looks. */
-function holdLoop(sallyport: Sallyport): void {
+/** Starts the poller with a timer that never fires. The scenario decides when an instance polls. */
+function stopPolling(sallyport: Sallyport): void {
   const never = setTimeout(() => undefined, 0);
   clearTimeout(never);
   const timers = vi.spyOn(globalThis, "setTimeout").mockReturnValueOnce(never);
@@ -272,7 +284,7 @@ function holdLoop(sallyport: Sallyport): void {
 
 let template: Promise<Buffer> | undefined;
 
-/** A SQLite file, migrated once and copied for each world. */
+/** Returns a SQLite file that was migrated once and is copied for each world. */
 async function copied(design: Design): Promise<TestDatabase> {
   template ??= fileOf(design);
   const database = await emptyDatabase();
@@ -282,7 +294,7 @@ async function copied(design: Design): Promise<TestDatabase> {
 
 async function fileOf(design: Design): Promise<Buffer> {
   const database = await emptyDatabase();
-  await furnish(database, design);
+  await prepare(database, design);
   await sqlAt(database.source, "pragma wal_checkpoint(truncate)");
   const bytes = await readFile(database.source);
   await database.drop();
@@ -291,11 +303,14 @@ async function fileOf(design: Design): Promise<Buffer> {
 
 let schema: Promise<TestDatabase> | undefined;
 
-/** A PostgreSQL schema, migrated once and emptied for each world; it goes with its server. */
+/**
+ * Returns a PostgreSQL schema that was migrated once and is emptied for each world. It is dropped
+ * with its server.
+ */
 async function emptied(design: Design): Promise<TestDatabase> {
   schema ??= (async () => {
     const database = await emptyDatabase();
-    await furnish(database, design);
+    await prepare(database, design);
     return database;
   })();
   const { source } = await schema;
@@ -304,7 +319,10 @@ async function emptied(design: Design): Promise<TestDatabase> {
   return { source, drop: async () => undefined };
 }
 
-/** Everything but what a migration and a gateway's registration leave. Whoever refers to others goes first. */
+/**
+ * Tables whose rows are deleted, those that refer to others first. The rows of migrations and of
+ * the gateway stay.
+ */
 const EMPTIED = [
   "memberships",
   "connections",
@@ -323,18 +341,18 @@ const EMPTIED = [
   "decisions",
 ];
 
-/** The tables, the permissions, the gateway, and a clock that stands still. */
-async function furnish({ source }: TestDatabase, design: Design): Promise<void> {
+/** Creates the tables, the permissions, the gateway, and a clock that does not advance. */
+async function prepare({ source }: TestDatabase, design: Design): Promise<void> {
   await sqlAt(source, "create table property_clock (ms bigint not null)");
   await sqlAt(source, `insert into property_clock values (${STARTED_AT})`);
   const sallyport = createSallyport({
-    ...appOf(design, { facts: () => ({ clubs: new Map() }) as unknown as Facts, ran: () => undefined }),
+    ...appOf(design, { state: () => ({ clubs: new Map() }) as unknown as ModelState, ran: () => undefined }),
     storage: clocked(storageAt(searching(source))),
     permissions: [p],
     origins: [ORIGIN],
     authenticate: () => null,
   });
   await sallyport.migrate();
-  await sallyport.registerGateway({ name: "story", endpoint: "http://localhost/story", secret: SECRET });
+  await sallyport.registerGateway({ name: "model", endpoint: "http://localhost/dev", secret: SECRET });
   await sallyport.close();
 }

@@ -1,4 +1,5 @@
-// Permissions at compile time: what must and must not compile. Checked by `tsc`, never run. Cases are numbered.
+// Code with permissions that must compile, and code that must not. `tsc` checks this file, which
+// never runs. The cases are numbered.
 
 import { z } from "zod";
 import type { connect as Connect, SocketEvents } from "../../src/client/socket.ts";
@@ -34,13 +35,13 @@ function same<A>() {
 // 1: a codename that was not declared
 // @ts-expect-error
 chat.usee;
-// 2: a permission is not any text
+// 2: text is not a permission
 // @ts-expect-error
 const fromText: Permission = "chat.use";
-// 3: nor text that was computed
+// 3: computed text is not a permission
 // @ts-expect-error
 const fromComputed: Permission = `${text}.use`;
-// 4: but it is text wherever text is wanted
+// 4: a permission is a string
 const asText: string = chat.use;
 // 5: a set cannot be written to
 // @ts-expect-error
@@ -48,7 +49,7 @@ chat.use = chat.moderate;
 // 6: a label is text
 // @ts-expect-error
 definePermissions("shop", { buy: 7 });
-// 7: models have their four
+// 7: each model has four permissions
 same<Permission>()<typeof blog.add_article>();
 const models: readonly Permission[] = [
   blog.change_article,
@@ -56,13 +57,13 @@ const models: readonly Permission[] = [
   blog.view_article,
   blog.publish,
 ];
-// 8: and no fifth
+// 8: and not a fifth
 // @ts-expect-error
 blog.read_article;
-// 9: of another model neither
+// 9: an unknown model
 // @ts-expect-error
 blog.add_comment;
-// 10: only the actions that were asked for
+// 10: only the selected actions
 const readOnly = definePermissions("log", modelPermissions("entry", ["view"]));
 same<Permission>()<typeof readOnly.view_entry>();
 // @ts-expect-error
@@ -70,9 +71,9 @@ readOnly.add_entry;
 // 11: an action is one of four
 // @ts-expect-error
 modelPermissions("entry", ["read"]);
-// 12: the only way from text
+// 12: the only conversion from text
 same<Permission>()<ReturnType<typeof sallyport.permissions.parse>>();
-// 13: which may find nothing
+// 13: it can return undefined
 // @ts-expect-error
 const maybe: Permission = sallyport.permissions.find(text);
 
@@ -115,39 +116,39 @@ class Whole extends WebSocketView {
   static override permissionsRequired = chat;
 }
 
-// Handlers, and what is known of the user in them
+// Handlers, and the type of their user
 
-// 22: nothing where the handler demands nothing of its own
+// 22: undefined if the handler has no rule of its own
 handler(({ user }) => same<string | undefined>()<typeof user.id>());
-// 23: an id where any permission is demanded
+// 23: a string if any permission is required
 handler({ permissionsRequired: [chat.use] }, ({ user }) => same<string>()<typeof user.id>());
-// 24: or all
+// 24: a string if all permissions are required
 handler({ allPermissionsRequired: [chat.use, chat.moderate] }, ({ user }) =>
   same<string>()<typeof user.id>(),
 );
-// 25: or a login
+// 25: a string if a sign-in is required
 handler({ signedIn: true }, ({ user }) => same<SignedInUser>()<typeof user>());
-// 26: but not where a login is not demanded
+// 26: undefined if no sign-in is required
 handler({ signedIn: false }, ({ user }) => same<User>()<typeof user>());
-// 27: `authorize` knows as much
+// 27: `authorize` has the same type
 handler({ signedIn: true, authorize: ({ user }) => user.id.length > 0 }, () => 1);
 // 28: and no more
 // @ts-expect-error
 handler({ authorize: ({ user }) => user.id.length > 0 }, () => 1);
-// 29: require() proves it on the spot
+// 29: require() narrows the type
 handler(({ user }) => {
   same<string>()<ReturnType<typeof user.require>["id"]>();
   return user.require(chat.moderate).id.length;
 });
-// 30: without it there is no proof
+// 30: without it the type is not narrowed
 handler(({ user }) => {
   user.hasPermission(chat.moderate);
   // @ts-expect-error
   return user.id.length;
 });
-// 31: signedIn tells
+// 31: signedIn narrows the type
 handler(({ user }) => (user.id === undefined ? "nobody" : user.id.length));
-// 32: questions take permissions
+// 32: checks accept permissions
 handler(({ user }) => [
   user.hasPermission(chat.use),
   user.hasAnyPermission([chat.use]),
@@ -160,15 +161,15 @@ handler(({ user }) => user.hasPermission("chat.use"));
 // 34: nor a list of text
 // @ts-expect-error
 handler(({ user }) => user.hasAnyPermission(["chat.use"]));
-// 35: an app is named by its set
+// 35: an app is identified by its set
 // @ts-expect-error
 handler(({ user }) => user.hasAppPermissions("chat"));
-// 36: the user's rights cannot be written
+// 36: the permissions of the user are read-only
 handler(({ user }) => {
   // @ts-expect-error
   user.isSuperuser = true;
 });
-// 37: a misspelt rule
+// 37: a misspelled rule
 // @ts-expect-error
 handler({ permissionRequired: [chat.use] }, () => 1);
 // 38: text in a rule
@@ -182,7 +183,7 @@ defineChannel("rooms/:slug", { permissionsRequired: [chat.use], sendRequired: [c
 // 40: text
 // @ts-expect-error
 defineChannel("rooms/:slug", { sendRequired: ["chat.use"] });
-// 41: hooks know the parameters of the pattern
+// 41: hooks have the parameters of the pattern
 defineChannel("org/:org/room/:room", {
   signedIn: true,
   authorize: ({ params }) => params.org === params.room,
@@ -191,28 +192,28 @@ defineChannel("org/:org/room/:room", {
 // 42: and no others
 // @ts-expect-error
 defineChannel("org/:org", { signedIn: true, authorizeMany: ({ params }) => [params.room] });
-// 43: authorizeMany gives ids
+// 43: authorizeMany returns ids
 // @ts-expect-error
 defineChannel("org/:org", { signedIn: true, authorizeMany: () => true });
-// 44: a misspelt hook
+// 44: a misspelled hook
 // @ts-expect-error
 defineChannel("org/:org", { signedIn: true, authorise: () => true });
 
-// Changes and questions
+// Changes and checks
 
 // 45
 sallyport.access.grant("ann", chat.use, { until: new Date(), by: "boss", reason: "hired" });
 // 46: text
 // @ts-expect-error
 sallyport.access.grant("ann", "chat.use");
-// 47: a group is named as one
+// 47: a group is an object
 sallyport.access.revoke({ group: "Crew" }, chat.use, { by: "boss" });
 // @ts-expect-error
 sallyport.access.revoke({ groups: "Crew" }, chat.use);
-// 48: an end is an instant
+// 48: an end is a Date or a number
 // @ts-expect-error
 sallyport.access.grant("ann", chat.use, { until: "tomorrow" });
-// 49: what is made is what is foretold
+// 49: change and preview accept the same type
 const change: AccessChange = { kind: "grant", holder: "ann", permission: chat.use };
 sallyport.access.preview(change);
 sallyport.access.change(change, { by: "boss" });
@@ -222,14 +223,14 @@ sallyport.access.change({ kind: "promote", user: "ann" });
 // 51: complete
 // @ts-expect-error
 sallyport.access.change({ kind: "grant", holder: "ann" });
-// 52: with a permission in it
+// 52: with a permission
 // @ts-expect-error
 sallyport.access.change({ kind: "revoke", holder: "ann", permission: "chat.use" });
 // 53
 sallyport.access.users.withPermission(blog.publish, { active: "any", object: { channel: "rooms/a" } });
 // @ts-expect-error
 sallyport.access.users.withPermission("blog.publish");
-// 54: what was kept and what would be are told apart by the question
+// 54: the result depends on the kind of question
 same<string>()<NonNullable<Awaited<ReturnType<typeof keptBy>>>["reference"]>();
 const keptBy = (reference: string) => sallyport.access.explain(reference);
 const wouldBe = () => sallyport.access.explain({ user: null, view: "/ws/chat" });
@@ -250,10 +251,10 @@ sallyport.to({ permission: "chat.moderate" });
 // 57: text in a requirement
 // @ts-expect-error
 sallyport.to("everyone", { permissionsRequired: ["chat.use"] });
-// 58: an audience that is none
+// 58: not an audience
 // @ts-expect-error
 sallyport.to({ group: "Crew" });
-// 59: not everybody by another word
+// 59: no other word for "everyone"
 // @ts-expect-error
 sallyport.to("all");
 // 60: the same in a handler
@@ -267,13 +268,13 @@ handler(async ({ to }) => {
 
 createSallyport({
   storage: null as never,
-  // 61: sets, and nothing else
+  // 61: only permission sets
   permissions: [chat, blog, readOnly],
   views: { "/ws/base": Base, "/ws/narrow": Narrow },
   authenticate: () => null,
   origins: [],
 });
-// 62: a list of permissions is no set
+// 62: a list of permissions is not a set
 createSallyport({
   storage: null as never,
   // @ts-expect-error
@@ -283,7 +284,7 @@ createSallyport({
   origins: [],
 });
 
-// The client, and tests: only what a socket may call
+// The client and tests: only handlers
 
 class Desk extends WebSocketView {
   static override signedIn = true;
@@ -297,10 +298,10 @@ class Desk extends WebSocketView {
 const socket = connect<Desk>({ url: "wss://ws.example.com" });
 // 63
 same<string>()<Awaited<ReturnType<typeof socket.call.tell>>>();
-// 64: rules do not travel to the page
+// 64: rules are not part of the client type
 // @ts-expect-error
 socket.call.permissionsRequired;
-// 65: nor other fields and methods
+// 65: neither are other fields and methods
 // @ts-expect-error
 socket.call.secret;
 // @ts-expect-error
@@ -311,11 +312,11 @@ socket.on("revoked", (notice: SocketEvents<unknown>["revoked"]) => {
   // @ts-expect-error
   return notice.permission;
 });
-// 67: a test's socket is typed by the view, too
+// 67: a test connection has the type of the view too
 const tested = await harness.connectAs<Desk>("ann", { permissions: [chat.use] });
 same<string>()<Awaited<ReturnType<typeof tested.call.tell>>>();
 tested.expectForbidden("tell", { what: "no" });
-// 68: and so is what it is denied
+// 68: and so have its denials
 // @ts-expect-error
 tested.expectForbidden("helper");
 // 69: permissions of a test are permissions

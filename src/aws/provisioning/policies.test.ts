@@ -301,18 +301,18 @@ describe("the policies of a gateway", () => {
   test.each<[string, Partial<GatewayOptions>, string]>([
     ["nothing", {}, "*"],
     ["its function", { target: { lambda: MODERATION } }, "123456789012"],
-    ["a route's function", { routes: { moderate: { lambda: MODERATION } } }, "123456789012"],
+    ["the function of a route", { routes: { moderate: { lambda: MODERATION } } }, "123456789012"],
     ["its certificate", { domain: { name: "ws.example.com", certificateArn: CERTIFICATE } }, "123456789012"],
     ["its log", { accessLog: { destinationArn: LOG_GROUP } }, "123456789012"],
     [
-      "its certificate before a function, which may be another account's",
+      "its certificate before a function, which may belong to another account",
       {
         target: { lambda: MODERATION.replace("123456789012", "210987654321") },
         domain: { name: "ws.example.com", certificateArn: CERTIFICATE },
       },
       "123456789012",
     ],
-    ["what it says", { account: "210987654321" }, "210987654321"],
+    ["the account option", { account: "210987654321" }, "210987654321"],
   ])("take the account from %s", (_, options, account) => {
     const { runtime } = gatewayPolicies(define(options));
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual([

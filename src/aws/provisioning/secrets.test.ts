@@ -84,9 +84,9 @@ describe("the secret of a gateway", () => {
   test.each([
     ["too short", "x".repeat(31)],
     ["too long", "x".repeat(257)],
-    ["with a comma, as two headers have", `${"x".repeat(32)},${"x".repeat(32)}`],
+    ["with a comma, like two joined headers", `${"x".repeat(32)},${"x".repeat(32)}`],
     ["with a quote", `${"x".repeat(32)}'`],
-    ["with a line's end", `${"x".repeat(32)}\n`],
+    ["with a line break", `${"x".repeat(32)}\n`],
     ["of nothing", ""],
   ])("that is %s is replaced, even if it is recorded", (_, weak) => {
     expect(planSecret([weak], []).secret).not.toBe(weak);

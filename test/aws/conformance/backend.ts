@@ -1,63 +1,75 @@
 /*
- * The backend of the conformance suite: told by the calls themselves what to answer, it remembers what it was called with.
+ * The backend of the conformance suite. The calls themselves contain the answers that it returns,
+ * and it records every call.
  *
- * By default the suite runs against a gateway on this machine, which it starts itself. To point it at a real API:
+ * By default, the suite starts a local gateway. To run it against a real API:
  *
- * 1. Start this file where AWS reaches it by https: `PORT=8000 npx jiti test/aws/conformance/backend.ts` behind whatever gives it a
- *    certificate. It shows what it recorded, the gateway's secret among it, to whoever knows a case's random name: stop it afterwards.
- * 2. Make an API with `defineGateway({ name: "conformance", region: "eu-west-1", target: "https://<backend>/ws", routes: { custom:
- *    "https://<backend>/ws/custom" } })` and `sallyport gateway apply`.
+ * 1. Start this file at an https URL that AWS can reach: `PORT=8000 npx jiti
+ * test/aws/conformance/backend.ts`, behind a server with a certificate. Anyone who knows the random
+ * name of a case can read what it recorded, including the secret of the gateway. Stop it
+ * afterwards.
+ * 2. Create an API with `defineGateway({ name: "conformance", region: "eu-west-1", target:
+ * "https://<backend>/ws", routes: { custom: "https://<backend>/ws/custom" } })` and `sallyport
+ * gateway apply`.
  * 3. Run `npx vitest run --project integration test/aws/conformance` with
- *    SALLYPORT_AWS_URL=wss://<api>.execute-api.<region>.amazonaws.com/<stage> and SALLYPORT_AWS_BACKEND=https://<backend>, and with AWS
- *    credentials that may `execute-api:ManageConnections`. By a domain of your own: AWS_REGION and SALLYPORT_AWS_API_ID as well.
+ * SALLYPORT_AWS_URL=wss://<api>.execute-api.<region>.amazonaws.com/<stage> and
+ * SALLYPORT_AWS_BACKEND=https://<backend>. The AWS credentials need the permission
+ * `execute-api:ManageConnections`. With a custom domain, also set AWS_REGION and
+ * SALLYPORT_AWS_API_ID.
  */
 import { EventEmitter, once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 
-/** A call as it arrived. */
+/** A recorded call. */
 export interface Recorded {
   /** The last part of its path: connect, disconnect, default or custom. */
   readonly kind: string;
   readonly method: string;
   /** Path and query. */
   readonly url: string;
-  /** Names and values in turn, as they came. */
+  /** Names and values alternate, as they were received. */
   readonly rawHeaders: readonly string[];
   readonly body: string;
-  /** Whether its answer has left. */
+  /** Whether its answer has been sent. */
   readonly isAnswered: boolean;
 }
 
-/** What a message asks to be answered, as its field `answer`. */
-export interface Wanted {
-  /** Default 200. */
+/** The field `answer` of a message: how the backend answers it. */
+export interface AnswerOptions {
+  /** Default: 200. */
   readonly status?: number;
-  /** Default none. */
+  /** Default: none. */
   readonly body?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Whether the answer waits until the case is released. Default false. */
+  /** Whether the answer waits until the case is released. Default: false. */
   readonly hold?: boolean;
 }
 
-/** What a client's query asks to be answered to its `$connect`; `case` names it. */
-export interface WantedOfConnect {
+/**
+ * The query parameters of a client: how the backend answers its `$connect`. `case` is the name of
+ * the case.
+ */
+export interface ConnectAnswerOptions {
   readonly case?: string;
-  /** Default 200. */
+  /** Default: 200. */
   readonly status?: number;
   readonly body?: string;
   /** The subprotocol to return. */
   readonly protocol?: string;
   /** The value of a header `x-own`. */
   readonly own?: string;
-  /** `1`: the answer waits until the case is released. Default: it does not. */
+  /** `1`: the answer waits until the case is released. Default: it does not wait. */
   readonly hold?: 1;
-  /** Of the answer to its `$disconnect`. Default 200. */
+  /** Status of the answer to its `$disconnect`. Default: 200. */
   readonly disconnect_status?: number;
 }
 
-/** How long a reader of calls waits for one that does not arrive, in milliseconds. Only a failing test waits as long. */
+/**
+ * How long a reader waits for a call that does not arrive, in milliseconds. Only a failing test
+ * waits that long.
+ */
 const PATIENCE_MS = 60_000;
 
 export class ConformanceBackend {
@@ -120,7 +132,7 @@ export class ConformanceBackend {
     const name = named ?? client?.case ?? connectionId;
     const wanted =
       kind === "disconnect" ? { status: client?.disconnectStatus ?? 200 } : wantedOf(query, body);
-    // It listens before the call is reported, because whoever reads of the call may release it at once.
+    // Listens before it reports the call, because a reader may release the call immediately.
     const released = wanted.hold ? once(this.#news, `release ${name}`) : undefined;
     const call = { kind, method, url, rawHeaders, body, isAnswered: false };
     this.#calls.set(name, [...(this.#calls.get(name) ?? []), call]);
@@ -133,7 +145,10 @@ export class ConformanceBackend {
     response.writeHead(wanted.status ?? 200, wanted.headers ?? {}).end(wanted.body ?? "");
   }
 
-  /** The calls of a case or connection, once there are `count` of a `kind`, answered ones where that is asked. */
+  /**
+   * Returns the calls of a case or connection, as soon as there are `count` of a `kind`. With
+   * `answered`, waits for their answers too.
+   */
   async #awaited(name: string, query: URLSearchParams): Promise<readonly Recorded[]> {
     const deadline = AbortSignal.timeout(PATIENCE_MS);
     for (;;) {
@@ -148,8 +163,8 @@ export class ConformanceBackend {
   }
 }
 
-/** A `$connect` says in its query what it wants, and has no body; a message says it there. */
-function wantedOf(query: URLSearchParams, body: string): Wanted {
+/** Returns how to answer a call. A `$connect` has it in its query, a message in its body. */
+function wantedOf(query: URLSearchParams, body: string): AnswerOptions {
   if (body === "") {
     const [protocol, own] = [query.get("protocol"), query.get("own")];
     return {
@@ -163,7 +178,7 @@ function wantedOf(query: URLSearchParams, body: string): Wanted {
     };
   }
   try {
-    return (JSON.parse(body) as { answer?: Wanted } | null)?.answer ?? {};
+    return (JSON.parse(body) as { answer?: AnswerOptions } | null)?.answer ?? {};
   } catch {
     return {};
   }
@@ -172,5 +187,5 @@ function wantedOf(query: URLSearchParams, body: string): Wanted {
 if (process.argv[1]?.endsWith("conformance/backend.ts")) {
   const port = Number(process.env.PORT ?? 8000);
   await ConformanceBackend.start(port, "0.0.0.0");
-  console.log(`The backend of the conformance suite listens at port ${port}.`);
+  console.log(`The backend of the conformance suite listens on port ${port}.`);
 }

@@ -4,117 +4,126 @@ import {
   at,
   type Connected,
   connected,
-  type Desk,
   echo,
   expectErrorFrame,
+  type GatewayUnderTest,
   handshake,
   headerOf,
   idOf,
   manage,
-  NOBODY,
-  onDesk,
-  openDesk,
-  openImpatientDesk,
+  openGateway,
+  openGatewayWithShortTimeout,
   reset,
-  say,
-} from "./desk.ts";
+  sendMessage,
+  testLocally,
+  UNKNOWN_ID,
+} from "./gateway-under-test.ts";
 
 const FAULTS = "fault switches";
-/** A delay that does not pass while a test runs, in milliseconds. */
+/** A delay that is longer than a test, in milliseconds. */
 const VERY_LATE_MS = 1_000_000_000;
 
-/** A desk with a client; what goes wrong goes wrong after that. */
-async function faulty(faults: Faults, options = {}): Promise<{ desk: Desk; arrived: Connected }> {
-  const desk = await openDesk(options);
-  const arrived = await connected(desk);
+/** Opens a gateway with a connected client. Faults apply after that. */
+async function faulty(
+  faults: Faults,
+  options = {},
+): Promise<{ gateway: GatewayUnderTest; arrived: Connected }> {
+  const gateway = await openGateway(options);
+  const arrived = await connected(gateway);
   await idOf(arrived);
-  desk.local.setFaults(faults);
-  return { desk, arrived };
+  gateway.local.setFaults(faults);
+  return { gateway, arrived };
 }
 
-/** Answers to messages that are sent at once, in the order in which they come. */
+/** Sends messages together, and returns their answers in the order in which they arrive. */
 async function answersTo(arrived: Connected, bodies: readonly string[]): Promise<readonly string[]> {
-  for (const body of bodies) say(arrived, { body });
+  for (const body of bodies) sendMessage(arrived, { body });
   const answers: string[] = [];
   while (answers.length < bodies.length) answers.push(await arrived.client.text());
   return answers;
 }
 
 describe("late events", () => {
-  onDesk("§9.20 every event may be late by so many milliseconds", FAULTS, async () => {
+  testLocally("§9.20 every event can be delayed by a number of milliseconds", FAULTS, async () => {
     const { arrived } = await faulty({ delayMs: 60 });
     expect(await echo(arrived, "late")).toBe("late");
   });
 
-  onDesk("§9.20 chosen events may be late, and others overtake them", FAULTS, async () => {
+  testLocally("§9.20 selected events can be delayed, and others overtake them", FAULTS, async () => {
     const { arrived } = await faulty({
       delayMs: ({ routeKey }) => (routeKey === "custom" ? VERY_LATE_MS : 0),
     });
-    say(arrived, { body: "late" }, { action: "custom" });
-    say(arrived, { body: "soon" });
+    sendMessage(arrived, { body: "late" }, { action: "custom" });
+    sendMessage(arrived, { body: "soon" });
     expect(await arrived.client.text()).toBe("soon");
     expect(await arrived.kinds()).toEqual(["connect", "default"]);
   });
 
-  onDesk("§9.21 a late $disconnect comes after its client has connected again", FAULTS, async () => {
-    const { desk, arrived } = await faulty({
+  testLocally("§9.21 a delayed $disconnect arrives after its client has reconnected", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({
       delayMs: ({ kind }) => (kind === "disconnect" ? VERY_LATE_MS : 0),
     });
     arrived.client.socket.close();
     await arrived.client.closed;
-    const again = await connected(desk);
+    const again = await connected(gateway);
     expect(await echo(again, "again")).toBe("again");
     expect(await arrived.kinds()).toEqual(["connect"]);
-    desk.local.setFaults({ delayMs: 20 });
+    gateway.local.setFaults({ delayMs: 20 });
     again.client.socket.close();
     await again.called("disconnect");
   });
 });
 
 describe("lost events", () => {
-  onDesk("§9.21 a $disconnect may be lost", FAULTS, async () => {
-    const desk = await openDesk({});
-    const [lost, heard] = [await connected(desk), await connected(desk)];
+  testLocally("§9.21 a $disconnect can be lost", FAULTS, async () => {
+    const gateway = await openGateway({});
+    const [lost, received] = [await connected(gateway), await connected(gateway)];
     const id = await idOf(lost);
-    desk.local.setFaults({ drop: ({ kind, connectionId }) => kind === "disconnect" && connectionId === id });
-    for (const { client } of [lost, heard]) {
+    gateway.local.setFaults({
+      drop: ({ kind, connectionId }) => kind === "disconnect" && connectionId === id,
+    });
+    for (const { client } of [lost, received]) {
       client.socket.close();
       await client.closed;
     }
-    await heard.called("disconnect");
+    await received.called("disconnect");
     expect(await lost.kinds()).toEqual(["connect"]);
   });
 
-  onDesk("§9.21 whoever posts to one whose $disconnect was lost finds it gone", FAULTS, async () => {
-    const { desk, arrived } = await faulty({ drop: 1 });
-    arrived.client.socket.close();
-    await arrived.client.closed;
-    await expect.poll(() => desk.local.connectionCount).toBe(0);
-    expect((await manage(desk, "POST", at(await idOf(arrived)), "x")).status).toBe(410);
-    expect(await arrived.kinds()).toEqual(["connect"]);
-  });
+  testLocally(
+    "§9.21 a post to a connection whose $disconnect was lost is answered as gone",
+    FAULTS,
+    async () => {
+      const { gateway, arrived } = await faulty({ drop: 1 });
+      arrived.client.socket.close();
+      await arrived.client.closed;
+      await expect.poll(() => gateway.local.connectionCount).toBe(0);
+      expect((await manage(gateway, "POST", at(await idOf(arrived)), "x")).status).toBe(410);
+      expect(await arrived.kinds()).toEqual(["connect"]);
+    },
+  );
 
-  onDesk("3.2 a message that is lost is timed out, and its backend hears nothing", FAULTS, async () => {
-    const desk = await openImpatientDesk();
-    const arrived = await connected(desk);
-    desk.local.setFaults({ drop: 1 });
-    say(arrived, { body: "unheard" });
+  testLocally("3.2 a lost message times out, and its backend is not called", FAULTS, async () => {
+    const gateway = await openGatewayWithShortTimeout();
+    const arrived = await connected(gateway);
+    gateway.local.setFaults({ drop: 1 });
+    sendMessage(arrived, { body: "unheard" });
     expect(await arrived.client.text()).toMatch(/^\{"message": "Endpoint request timed out"/);
     expect(await arrived.kinds()).toEqual(["connect"]);
   });
 
-  onDesk("1.2 a connect that is lost is 504", FAULTS, async () => {
-    const desk = await openDesk({ integrationTimeoutMs: 50 });
-    desk.local.setFaults({ drop: 1 });
-    expect((await handshake(desk)).status).toBe(504);
+  testLocally("1.2 a lost connect is rejected with 504", FAULTS, async () => {
+    const gateway = await openGateway({ integrationTimeoutMs: 50 });
+    gateway.local.setFaults({ drop: 1 });
+    expect((await handshake(gateway)).status).toBe(504);
   });
 
-  onDesk("§9.21 by a share of chance and a seed, the same events are lost each time", FAULTS, async () => {
+  testLocally("§9.21 with a share and a seed, the same events are lost each time", FAULTS, async () => {
     const lost = async (seed: number) => {
-      // Time enough for the messages that are not lost, on a busy machine as well.
-      const desk = await openImpatientDesk({ timeoutMs: 3000 });
-      const arrived = await connected(desk);
-      desk.local.setFaults({ drop: 0.5, seed });
+      // Long enough for the messages that are not lost, also on a busy machine.
+      const gateway = await openGatewayWithShortTimeout({ timeoutMs: 3000 });
+      const arrived = await connected(gateway);
+      gateway.local.setFaults({ drop: 0.5, seed });
       const answers = await answersTo(arrived, [..."abcdefghijklmnop"]);
       return answers.filter((answer) => answer.length === 1).sort();
     };
@@ -127,51 +136,55 @@ describe("lost events", () => {
 });
 
 describe("doubled events", () => {
-  onDesk("§9.21 a message may come twice, and its client has one answer", FAULTS, async () => {
-    const { arrived } = await faulty({ duplicate: ({ routeKey }) => routeKey === "$default" });
-    expect(await echo(arrived, "once")).toBe("once");
-    const [first, second] = [await arrived.answered("default"), await arrived.answered("default", 2)];
-    expect(headerOf(second, "x-sallyport-request-id")).toBe(headerOf(first, "x-sallyport-request-id"));
-    expect(await echo(arrived, "next", { action: "custom" })).toBe("next");
-  });
+  testLocally(
+    "§9.21 a message can be delivered twice, and its client receives one answer",
+    FAULTS,
+    async () => {
+      const { arrived } = await faulty({ duplicate: ({ routeKey }) => routeKey === "$default" });
+      expect(await echo(arrived, "once")).toBe("once");
+      const [first, second] = [await arrived.answered("default"), await arrived.answered("default", 2)];
+      expect(headerOf(second, "x-sallyport-request-id")).toBe(headerOf(first, "x-sallyport-request-id"));
+      expect(await echo(arrived, "next", { action: "custom" })).toBe("next");
+    },
+  );
 
-  onDesk("§9.21 a $disconnect may come twice", FAULTS, async () => {
+  testLocally("§9.21 a $disconnect can be delivered twice", FAULTS, async () => {
     const { arrived } = await faulty({ duplicate: 1 });
     arrived.client.socket.close();
     const [first, second] = [await arrived.called("disconnect"), await arrived.called("disconnect", 2)];
     expect(headerOf(second, "connectionId")).toBe(headerOf(first, "connectionId"));
   });
 
-  onDesk("§9.21 a connect may come twice, and one socket opens", FAULTS, async () => {
-    const { desk } = await faulty({ duplicate: ({ kind }) => kind === "connect" });
-    const before = desk.local.connectionCount;
-    const arrived = await connected(desk);
+  testLocally("§9.21 a connect can be delivered twice, and one socket opens", FAULTS, async () => {
+    const { gateway } = await faulty({ duplicate: ({ kind }) => kind === "connect" });
+    const before = gateway.local.connectionCount;
+    const arrived = await connected(gateway);
     await arrived.called("connect", 2);
-    expect(desk.local.connectionCount).toBe(before + 1);
+    expect(gateway.local.connectionCount).toBe(before + 1);
   });
 });
 
 describe("shuffled events", () => {
-  /** By this seed four messages wait for 68, 98, 34 and 1 hundredths of the time that they may. */
+  /** With this seed, four messages wait for 68, 98, 34 and 1 percent of the maximum. */
   const [SEED, ORDER] = [16_825, "3201"];
   const order = async (seed: number) => {
     const { arrived } = await faulty({ reorderMs: 200, seed });
     return (await answersTo(arrived, [..."0123"])).join("");
   };
 
-  onDesk("§9.20 messages may overtake one another, and none is lost", FAULTS, async () => {
+  testLocally("§9.20 messages can be reordered, and none is lost", FAULTS, async () => {
     const shuffled = await order(SEED);
     expect(shuffled).not.toBe("0123");
     expect([...shuffled].sort()).toEqual([..."0123"]);
   });
 
-  onDesk("§9.20 by a seed they do so the same way each time", FAULTS, async () => {
+  testLocally("§9.20 with a seed they are reordered the same way each time", FAULTS, async () => {
     expect(await Promise.all([order(SEED), order(SEED)])).toEqual([ORDER, ORDER]);
   });
 
-  onDesk("§9.20 no connect and no $disconnect is shuffled", FAULTS, async () => {
-    const { desk } = await faulty({ reorderMs: 20_000, seed: SEED });
-    const arrived = await connected(desk);
+  testLocally("§9.20 connects and $disconnects are not reordered", FAULTS, async () => {
+    const { gateway } = await faulty({ reorderMs: 20_000, seed: SEED });
+    const arrived = await connected(gateway);
     arrived.client.socket.close();
     await arrived.called("disconnect");
     expect(await arrived.kinds()).toEqual(["connect", "disconnect"]);
@@ -179,12 +192,12 @@ describe("shuffled events", () => {
 });
 
 describe("switches", () => {
-  onDesk("§9.21 what is switched on last counts, and {} ends it", FAULTS, async () => {
-    const { desk, arrived } = await faulty({ drop: 1 });
-    desk.local.setFaults({ duplicate: 1 });
+  testLocally("§9.21 the latest settings apply, and {} removes all faults", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({ drop: 1 });
+    gateway.local.setFaults({ duplicate: 1 });
     await echo(arrived, "twice");
     await arrived.called("default", 2);
-    desk.local.setFaults({});
+    gateway.local.setFaults({});
     await echo(arrived, "once");
     expect(await arrived.kinds()).toEqual(["connect", "default", "default", "default"]);
   });
@@ -199,146 +212,146 @@ describe("switches", () => {
       /reorderMs must be a number of milliseconds .* but received Infinity/,
     ],
   ] as const) {
-    onDesk(`§9.21 ${words.source} is refused`, FAULTS, async () => {
-      const { local } = await openDesk({});
+    testLocally(`§9.21 ${words.source} is refused`, FAULTS, async () => {
+      const { local } = await openGateway({});
       expect(() => local.setFaults(faults)).toThrow(words);
     });
   }
 });
 
-describe("functions that choose events and throw", () => {
+describe("functions that select events and throw", () => {
   const throwing = () => {
     throw new Error("a bug in a test");
   };
 
   for (const faults of [{ drop: throwing }, { duplicate: throwing }, { delayMs: throwing }] as const) {
-    onDesk(
-      `§9.21 one for ${Object.keys(faults)} fails the event, is told of, and ends nothing`,
+    testLocally(
+      `§9.21 one for ${Object.keys(faults)} fails the event, is reported, and stops nothing`,
       FAULTS,
       async () => {
         const errors: string[] = [];
         const onError = (error: unknown, where: string) => errors.push(`${where}: ${error}`);
-        const { desk, arrived } = await faulty(faults, { onError });
-        say(arrived, {});
+        const { gateway, arrived } = await faulty(faults, { onError });
+        sendMessage(arrived, {});
         expectErrorFrame(await arrived.client.text(), "Internal server error", await idOf(arrived));
-        expect((await handshake(desk)).status).toBe(500);
+        expect((await handshake(gateway)).status).toBe(500);
         arrived.client.socket.close();
         await expect.poll(() => errors).toHaveLength(3);
         expect(errors).toEqual(
           ["$default", "$connect", "$disconnect"].map((where) => `${where}: Error: a bug in a test`),
         );
-        desk.local.setFaults({});
-        expect(await echo(await connected(desk), "here")).toBe("here");
+        gateway.local.setFaults({});
+        expect(await echo(await connected(gateway), "here")).toBe("here");
       },
     );
   }
 });
 
 describe("impaired clients", () => {
-  onDesk("§9.22 a post to a half-open client is 200, and lost", FAULTS, async () => {
-    const { desk, arrived } = await faulty({});
+  testLocally("§9.22 a post to a half-open client is 200, and is lost", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({});
     const id = await idOf(arrived);
-    expect(desk.local.impair(id, "half-open")).toBe(true);
-    expect((await manage(desk, "POST", at(id), "lost")).status).toBe(200);
-    desk.local.impair(id, "none");
-    expect((await manage(desk, "POST", at(id), "heard")).status).toBe(200);
-    expect(await arrived.client.text()).toBe("heard");
+    expect(gateway.local.impair(id, "half-open")).toBe(true);
+    expect((await manage(gateway, "POST", at(id), "lost")).status).toBe(200);
+    gateway.local.impair(id, "none");
+    expect((await manage(gateway, "POST", at(id), "received")).status).toBe(200);
+    expect(await arrived.client.text()).toBe("received");
   });
 
-  onDesk("§9.22 nothing comes from a half-open client until it is well again", FAULTS, async () => {
-    const { desk, arrived } = await faulty({});
+  testLocally("§9.22 no message of a half-open client arrives until it recovers", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({});
     const id = await idOf(arrived);
     let pongs = 0;
     arrived.client.socket.on("pong", () => pongs++);
-    desk.local.impair(id, "half-open");
-    say(arrived, { body: "late" });
+    gateway.local.impair(id, "half-open");
+    sendMessage(arrived, { body: "late" });
     arrived.client.socket.ping();
-    // Another client's message goes the same way in the meantime.
-    await echo(await connected(desk), "well");
+    // A message of another client takes the same path in the same time.
+    await echo(await connected(gateway), "well");
     expect([await arrived.kinds(), pongs]).toEqual([["connect"], 0]);
-    desk.local.impair(id, "none");
+    gateway.local.impair(id, "none");
     expect(await arrived.client.text()).toBe("late");
   });
 
-  onDesk("1.7 that a half-open client is gone is not seen", FAULTS, async () => {
-    const { desk, arrived } = await faulty({});
+  testLocally("1.7 the end of a half-open client is not detected", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({});
     const id = await idOf(arrived);
-    desk.local.impair(id, "half-open");
+    gateway.local.impair(id, "half-open");
     arrived.client.socket.terminate();
     await arrived.client.closed;
-    await echo(await connected(desk), "well");
-    expect((await manage(desk, "POST", at(id), "lost")).status).toBe(200);
+    await echo(await connected(gateway), "well");
+    expect((await manage(gateway, "POST", at(id), "lost")).status).toBe(200);
     expect(await arrived.kinds()).toEqual(["connect"]);
-    desk.local.impair(id, "none");
+    gateway.local.impair(id, "none");
     const gone = await arrived.called("disconnect");
     expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("1006");
   });
 
-  onDesk("§9.28 what a half-open client sends is no activity, posts to it are", FAULTS, async () => {
+  testLocally("§9.28 messages of a half-open client are not activity, posts to it are", FAULTS, async () => {
     const clock = new ManualClock();
-    const { desk, arrived } = await faulty({}, { clock });
+    const { gateway, arrived } = await faulty({}, { clock });
     const path = at(await idOf(arrived));
-    const lastActiveAt = async () => JSON.parse((await manage(desk, "GET", path)).body).lastActiveAt;
+    const lastActiveAt = async () => JSON.parse((await manage(gateway, "GET", path)).body).lastActiveAt;
     const opened = await lastActiveAt();
-    desk.local.impair(await idOf(arrived), "half-open");
+    gateway.local.impair(await idOf(arrived), "half-open");
     clock.advance(1000);
-    say(arrived, { body: "unheard" });
-    await echo(await connected(desk), "well");
+    sendMessage(arrived, { body: "unheard" });
+    await echo(await connected(gateway), "well");
     reset(arrived);
     await arrived.client.closed;
-    await echo(await connected(desk), "well");
+    await echo(await connected(gateway), "well");
     expect(await lastActiveAt()).toBe(opened);
     expect(await arrived.kinds()).toEqual(["connect"]);
-    await manage(desk, "POST", path, "lost");
+    await manage(gateway, "POST", path, "lost");
     expect(Date.parse(await lastActiveAt()) - Date.parse(opened)).toBe(1000);
   });
 
-  onDesk("5.4 a DELETE ends a half-open connection, whose client is gone already", FAULTS, async () => {
-    const { desk, arrived } = await faulty({});
+  testLocally("5.4 a DELETE ends a half-open connection whose client has disconnected", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({});
     const id = await idOf(arrived);
-    desk.local.impair(id, "half-open");
+    gateway.local.impair(id, "half-open");
     arrived.client.socket.terminate();
     await arrived.client.closed;
-    expect((await manage(desk, "DELETE", at(id))).status).toBe(204);
+    expect((await manage(gateway, "DELETE", at(id))).status).toBe(204);
     const gone = await arrived.called("disconnect");
     expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("1000");
   });
 
-  onDesk(
-    "§9.22 a while later it is found out: its $disconnect tells 1006, and a post is 410",
+  testLocally(
+    "§9.22 it is detected after a while: its $disconnect contains 1006, and a post is 410",
     FAULTS,
     async () => {
       const clock = new ManualClock();
-      const { desk, arrived } = await faulty({}, { clock });
+      const { gateway, arrived } = await faulty({}, { clock });
       const id = await idOf(arrived);
-      desk.local.impair(id, "half-open", { noticedAfterMs: 5000 });
+      gateway.local.impair(id, "half-open", { noticedAfterMs: 5000 });
       clock.advance(4999);
-      expect((await manage(desk, "POST", at(id), "lost")).status).toBe(200);
+      expect((await manage(gateway, "POST", at(id), "lost")).status).toBe(200);
       clock.advance(1);
       const gone = await arrived.called("disconnect");
       expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("1006");
-      expect((await manage(desk, "POST", at(id), "x")).status).toBe(410);
+      expect((await manage(gateway, "POST", at(id), "x")).status).toBe(410);
     },
   );
 
-  onDesk("§9.22 one that is well again in time is not", FAULTS, async () => {
+  testLocally("§9.22 one that recovers in time is not closed", FAULTS, async () => {
     const clock = new ManualClock();
-    const { desk, arrived } = await faulty({}, { clock });
+    const { gateway, arrived } = await faulty({}, { clock });
     const id = await idOf(arrived);
-    desk.local.impair(id, "half-open", { noticedAfterMs: 5000 });
-    desk.local.impair(id, "none");
+    gateway.local.impair(id, "half-open", { noticedAfterMs: 5000 });
+    gateway.local.impair(id, "none");
     clock.advance(5000);
     expect(await echo(arrived, "here")).toBe("here");
   });
 
-  onDesk(
-    "4 ten minutes of silence end a half-open connection too, without a word to its client",
+  testLocally(
+    "4 ten minutes of silence end a half-open connection too, without a close frame for its client",
     FAULTS,
     async () => {
       const clock = new ManualClock();
-      const { desk, arrived } = await faulty({}, { clock });
-      desk.local.impair(await idOf(arrived), "half-open");
-      say(arrived, {});
+      const { gateway, arrived } = await faulty({}, { clock });
+      gateway.local.impair(await idOf(arrived), "half-open");
+      sendMessage(arrived, {});
       clock.advance(10 * 60_000);
       const gone = await arrived.called("disconnect");
       expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("1001");
@@ -346,43 +359,43 @@ describe("impaired clients", () => {
     },
   );
 
-  onDesk(
-    "5.3 a post to a client whose buffer is full is 429 LimitExceeded without a body",
+  testLocally(
+    "5.3 a post to a client with a full buffer is 429 LimitExceeded without a body",
     FAULTS,
     async () => {
-      const { desk, arrived } = await faulty({});
+      const { gateway, arrived } = await faulty({});
       const id = await idOf(arrived);
-      desk.local.impair(id, "not-reading");
-      const { status, headers, body } = await manage(desk, "POST", at(id), "x");
+      gateway.local.impair(id, "not-reading");
+      const { status, headers, body } = await manage(gateway, "POST", at(id), "x");
       expect([status, headers["x-amzn-errortype"], body]).toEqual([429, "LimitExceededException", ""]);
-      desk.local.impair(id, "none");
-      expect((await manage(desk, "POST", at(id), "heard")).status).toBe(200);
-      expect(await arrived.client.text()).toBe("heard");
+      gateway.local.impair(id, "none");
+      expect((await manage(gateway, "POST", at(id), "received")).status).toBe(200);
+      expect(await arrived.client.text()).toBe("received");
     },
   );
 
-  onDesk(
-    "§9.29 so is one to a client that really does not read, once so many bytes wait",
+  testLocally(
+    "§9.29 a post to a client that does not read is 429 too, when enough bytes wait",
     FAULTS,
     async () => {
-      const desk = await openDesk({ maxBufferedBytes: 100_000 });
-      const arrived = await connected(desk);
+      const gateway = await openGateway({ maxBufferedBytes: 100_000 });
+      const arrived = await connected(gateway);
       const path = at(await idOf(arrived));
       arrived.client.socket.pause();
       const statuses: number[] = [];
       while (statuses.at(-1) !== 429 && statuses.length < 400)
-        statuses.push((await manage(desk, "POST", path, "x".repeat(128 * 1024))).status);
+        statuses.push((await manage(gateway, "POST", path, "x".repeat(128 * 1024))).status);
       expect(new Set(statuses)).toEqual(new Set([200, 429]));
       expect(await arrived.kinds()).toEqual(["connect"]);
     },
   );
 
-  onDesk("§9.22 nobody that is not there can be impaired", FAULTS, async () => {
-    const { desk, arrived } = await faulty({});
-    expect(desk.local.impair(NOBODY, "half-open")).toBe(false);
+  testLocally("§9.22 an unknown connection cannot be impaired", FAULTS, async () => {
+    const { gateway, arrived } = await faulty({});
+    expect(gateway.local.impair(UNKNOWN_ID, "half-open")).toBe(false);
     const id = await idOf(arrived);
     arrived.client.socket.close();
     await arrived.called("disconnect");
-    expect(desk.local.impair(id, "half-open")).toBe(false);
+    expect(gateway.local.impair(id, "half-open")).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: it is AWS's own syntax
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the syntax of AWS
 import { describe, expect, test } from "vitest";
 import { ManualClock } from "../../../src/local/emulator.ts";
 import type { Recorded } from "./backend.ts";
@@ -8,23 +8,23 @@ import {
   callsOf,
   connect,
   connected,
-  type Desk,
   echo,
   expectErrorFrame,
+  type GatewayUnderTest,
   headerNames,
   headerOf,
   ID,
   idOf,
   manage,
-  onDesk,
   openBackend,
-  openDesk,
+  openGateway,
   queryOf,
   route,
-  say,
-} from "./desk.ts";
+  sendMessage,
+  testLocally,
+} from "./gateway-under-test.ts";
 
-/** A client's whole life: the call of its $connect, of a message, and of its $disconnect. */
+/** Returns all calls of a client: its $connect, a message, and its $disconnect. */
 async function lifeOf(arrived: Connected): Promise<readonly [Recorded, Recorded, Recorded]> {
   await echo(arrived, "ok");
   arrived.client.socket.close();
@@ -33,38 +33,38 @@ async function lifeOf(arrived: Connected): Promise<readonly [Recorded, Recorded,
 
 const TRACE = /^Root=1-[0-9a-f]{8}-[0-9a-f]{24}$/;
 
-describe("1.3 what reaches an HTTP backend", () => {
-  test("1.3 the method is the integration's, not the client's GET", async () => {
-    const calls = await lifeOf(await connected(await openDesk()));
+describe("1.3 requests to an HTTP backend", () => {
+  test("1.3 the method is that of the integration, not the GET of the client", async () => {
+    const calls = await lifeOf(await connected(await openGateway()));
     expect(calls.map(({ method }) => method)).toEqual(["POST", "POST", "POST"]);
   });
 
-  test("1.3 a $connect has no body, and says so by a content-length of 0", async () => {
-    const call = await (await connected(await openDesk())).called("connect");
+  test("1.3 a $connect has no body and a content-length of 0", async () => {
+    const call = await (await connected(await openGateway())).called("connect");
     expect([call.body, headerOf(call, "content-length")]).toEqual(["", "0"]);
   });
 
-  test("1.3 a message is the body as it was sent", async () => {
-    const arrived = await connected(await openDesk());
+  test("1.3 the body of a message is sent unchanged", async () => {
+    const arrived = await connected(await openGateway());
     const text = ' { "a" : 1.0,\n "ü": "\u{1f600}", "a" : 1e400 } ';
     arrived.client.socket.send(text);
     expect((await arrived.called("default")).body).toBe(text);
   });
 
   test("1.3 a $disconnect has no body", async () => {
-    const [, , gone] = await lifeOf(await connected(await openDesk()));
+    const [, , gone] = await lifeOf(await connected(await openGateway()));
     expect(gone.body).toBe("");
   });
 
-  test("1.3 the client's query passes on $connect", async () => {
-    const { url, backend } = await openDesk();
+  test("1.3 the query of the client is sent with $connect", async () => {
+    const { url, backend } = await openGateway();
     const arrived = await connected({ url: `${url}?channel=a%2Fb&tag=1&tag=2&empty=`, backend });
     const query = queryOf(await arrived.called("connect"));
     expect([query.get("channel"), query.getAll("tag"), query.get("empty")]).toEqual(["a/b", ["1", "2"], ""]);
   });
 
-  test("1.3 the client's query does not pass later", async () => {
-    const [, message, gone] = await lifeOf(await connected(await openDesk(), { channel: "x" }));
+  test("1.3 the query of the client is not sent later", async () => {
+    const [, message, gone] = await lifeOf(await connected(await openGateway(), { channel: "x" }));
     expect([...queryOf(message), ...queryOf(gone)]).toEqual([]);
   });
 
@@ -76,32 +76,32 @@ describe("1.3 what reaches an HTTP backend", () => {
     "content-type": "text/plain",
   };
 
-  test("1.3 the client's own headers pass on $connect", async () => {
-    const call = await (await connected(await openDesk(), {}, { headers: own })).called("connect");
+  test("1.3 the headers of the client are sent with $connect", async () => {
+    const call = await (await connected(await openGateway(), {}, { headers: own })).called("connect");
     for (const [name, value] of Object.entries(own)) expect(headerOf(call, name), name).toBe(value);
   });
 
-  test("1.3 what the client accepts passes on $connect", async () => {
+  test("1.3 the Accept headers of the client are sent with $connect", async () => {
     const headers = { accept: "text/event-stream", "accept-encoding": "gzip" };
-    const call = await (await connected(await openDesk(), {}, { headers })).called("connect");
+    const call = await (await connected(await openGateway(), {}, { headers })).called("connect");
     for (const [name, value] of Object.entries(headers)) expect(headerOf(call, name), name).toBe(value);
   });
 
-  test("1.3 a client that has no content type gives $connect none", async () => {
-    const call = await (await connected(await openDesk())).called("connect");
+  test("1.3 $connect has no content type if the client sends none", async () => {
+    const call = await (await connected(await openGateway())).called("connect");
     expect(headerOf(call, "content-type")).toBeUndefined();
   });
 
-  test("1.3 the client's own headers do not pass later", async () => {
-    const [, message, gone] = await lifeOf(await connected(await openDesk(), {}, { headers: own }));
+  test("1.3 the headers of the client are not sent later", async () => {
+    const [, message, gone] = await lifeOf(await connected(await openGateway(), {}, { headers: own }));
     for (const name of ["cookie", "origin", "authorization", "x-own"]) {
       expect(headerOf(message, name), name).toBeUndefined();
       expect(headerOf(gone, name), name).toBeUndefined();
     }
   });
 
-  test("1.3 Sec-WebSocket-Key, -Version, -Extensions and -Protocol pass on $connect", async () => {
-    const arrived = await connected(await openDesk(), { protocol: "chat" }, { protocols: ["chat"] });
+  test("1.3 Sec-WebSocket-Key, -Version, -Extensions and -Protocol are sent with $connect", async () => {
+    const arrived = await connected(await openGateway(), { protocol: "chat" }, { protocols: ["chat"] });
     const call = await arrived.called("connect");
     expect(headerOf(call, "sec-websocket-key")).toMatch(/^[+/0-9A-Za-z]{22}==$/);
     expect(headerOf(call, "sec-websocket-version")).toBe("13");
@@ -109,75 +109,79 @@ describe("1.3 what reaches an HTTP backend", () => {
     expect(headerOf(call, "sec-websocket-protocol")).toBe("chat");
   });
 
-  test("1.3 no Sec-WebSocket header passes later", async () => {
-    const [, message, gone] = await lifeOf(await connected(await openDesk()));
+  test("1.3 no Sec-WebSocket header is sent later", async () => {
+    const [, message, gone] = await lifeOf(await connected(await openGateway()));
     const names = [...headerNames(message), ...headerNames(gone)];
     expect(names.filter((name) => name.startsWith("sec-websocket"))).toEqual([]);
   });
 
-  test("1.3 no Upgrade, and no Connection that asks for one, reaches the integration", async () => {
-    const call = await (await connected(await openDesk())).called("connect");
+  test("1.3 neither Upgrade nor Connection: upgrade is sent to the integration", async () => {
+    const call = await (await connected(await openGateway())).called("connect");
     expect(headerOf(call, "upgrade")).toBeUndefined();
     expect(headerOf(call, "connection") ?? "").not.toMatch(/upgrade/i);
   });
 
-  test("1.3 the User-Agent of $connect is the client's", async () => {
-    const arrived = await connected(await openDesk(), {}, { headers: { "user-agent": "browser/1" } });
+  test("1.3 the User-Agent of $connect is that of the client", async () => {
+    const arrived = await connected(await openGateway(), {}, { headers: { "user-agent": "browser/1" } });
     expect(headerOf(await arrived.called("connect"), "user-agent")).toBe("browser/1");
   });
 
-  test("1.3 a client that has no User-Agent gets the gateway's", async () => {
-    const desk = await openDesk();
-    const call = await (await connected(desk)).called("connect");
-    expect(headerOf(call, "user-agent")).toBe(`AmazonAPIGateway_${desk.apiId}`);
+  test("1.3 a client without a User-Agent has that of the gateway", async () => {
+    const gateway = await openGateway();
+    const call = await (await connected(gateway)).called("connect");
+    expect(headerOf(call, "user-agent")).toBe(`AmazonAPIGateway_${gateway.apiId}`);
   });
 
-  test("1.3 the User-Agent of messages and $disconnect is the gateway's", async () => {
-    const desk = await openDesk();
-    const arrived = await connected(desk, {}, { headers: { "user-agent": "browser/1" } });
+  test("1.3 the User-Agent of messages and $disconnect is that of the gateway", async () => {
+    const gateway = await openGateway();
+    const arrived = await connected(gateway, {}, { headers: { "user-agent": "browser/1" } });
     const [, message, gone] = await lifeOf(arrived);
-    expect(headerOf(message, "user-agent")).toBe(`AmazonAPIGateway_${desk.apiId}`);
-    expect(headerOf(gone, "user-agent")).toBe(`AmazonAPIGateway_${desk.apiId}`);
+    expect(headerOf(message, "user-agent")).toBe(`AmazonAPIGateway_${gateway.apiId}`);
+    expect(headerOf(gone, "user-agent")).toBe(`AmazonAPIGateway_${gateway.apiId}`);
   });
 
-  test("1.3 every call names the API", async () => {
-    const desk = await openDesk();
-    const calls = await lifeOf(await connected(desk));
+  test("1.3 every call contains the API id", async () => {
+    const gateway = await openGateway();
+    const calls = await lifeOf(await connected(gateway));
     const named = calls.map((call) => headerOf(call, "x-amzn-apigateway-api-id"));
-    expect(named).toEqual([desk.apiId, desk.apiId, desk.apiId]);
+    expect(named).toEqual([gateway.apiId, gateway.apiId, gateway.apiId]);
   });
 
-  test("1.3 every call has a trace of its own", async () => {
-    const calls = await lifeOf(await connected(await openDesk()));
+  test("1.3 every call has its own trace id", async () => {
+    const calls = await lifeOf(await connected(await openGateway()));
     const traces = calls.map((call) => headerOf(call, "x-amzn-trace-id"));
     for (const trace of traces) expect(trace).toMatch(TRACE);
     expect(new Set(traces).size).toBe(3);
   });
 
-  test("1.3 X-Forwarded-For, -Port and -Proto say on $connect who came, and how", async () => {
-    const desk = await openDesk();
-    const call = await (await connected(desk)).called("connect");
-    const { protocol, port } = new URL(desk.url);
+  test("1.3 X-Forwarded-For, -Port and -Proto of $connect describe the client", async () => {
+    const gateway = await openGateway();
+    const call = await (await connected(gateway)).called("connect");
+    const { protocol, port } = new URL(gateway.url);
     expect(headerOf(call, "x-forwarded-for")).toBe(headerOf(call, "x-sallyport-source-ip"));
     expect(headerOf(call, "x-forwarded-port")).toBe(port || "443");
     expect(headerOf(call, "x-forwarded-proto")).toBe(protocol === "wss:" ? "https" : "http");
   });
 
-  test("7 the client's address is put behind whatever X-Forwarded-For it claims", async () => {
-    const arrived = await connected(await openDesk(), {}, { headers: { "x-forwarded-for": "203.0.113.7" } });
+  test("7 the address of the client is appended to the X-Forwarded-For that it sends", async () => {
+    const arrived = await connected(
+      await openGateway(),
+      {},
+      { headers: { "x-forwarded-for": "203.0.113.7" } },
+    );
     const call = await arrived.called("connect");
     const address = headerOf(call, "x-sallyport-source-ip");
     expect(headerOf(call, "x-forwarded-for")?.split(/, ?/)).toEqual(["203.0.113.7", address]);
   });
 
-  test("1.3 Host is the backend's", async () => {
-    const desk = await openDesk();
-    const calls = await lifeOf(await connected(desk));
-    const { host } = new URL(desk.backend);
+  test("1.3 Host is that of the backend", async () => {
+    const gateway = await openGateway();
+    const calls = await lifeOf(await connected(gateway));
+    const { host } = new URL(gateway.backend);
     expect(calls.map((call) => headerOf(call, "host"))).toEqual([host, host, host]);
   });
 
-  test("1.3 headers that belong to one hop are never forwarded", async () => {
+  test("1.3 hop-by-hop headers are never forwarded", async () => {
     const headers = {
       te: "trailers",
       via: "1.1 proxy",
@@ -188,62 +192,69 @@ describe("1.3 what reaches an HTTP backend", () => {
       "www-authenticate": "x",
       server: "x",
     };
-    const call = await (await connected(await openDesk(), {}, { headers })).called("connect");
+    const call = await (await connected(await openGateway(), {}, { headers })).called("connect");
     const hop = new Set(Object.keys(headers));
     expect(headerNames(call).filter((name) => hop.has(name))).toEqual([]);
   });
 
   test("1.3 a header that the client repeats is joined with a comma", async () => {
-    const arrived = await connected(await openDesk(), {}, { headers: { "x-own": ["1", "2"] } });
+    const arrived = await connected(await openGateway(), {}, { headers: { "x-own": ["1", "2"] } });
     expect(headerOf(await arrived.called("connect"), "x-own")).toBe("1,2");
   });
 
-  test("1.3 mapped headers come with every call", async () => {
-    const desk = await openDesk();
-    const arrived = await connected(desk);
+  test("1.3 mapped headers are sent with every call", async () => {
+    const gateway = await openGateway();
+    const arrived = await connected(gateway);
     const calls = await lifeOf(arrived);
     const id = await idOf(arrived);
     expect(calls.map((call) => headerOf(call, "connectionId"))).toEqual([id, id, id]);
-    expect(calls.map((call) => headerOf(call, "x-sallyport-stage"))).toEqual(calls.map(() => desk.stage));
+    expect(calls.map((call) => headerOf(call, "x-sallyport-stage"))).toEqual(calls.map(() => gateway.stage));
   });
 
-  onDesk("1.3 no header says who is there unless it is mapped", "an API without mappings", async () => {
-    const backend = await openBackend();
-    const routes = {
-      $connect: { integration: { type: "HTTP_PROXY", uri: `${backend}/ws/connect` } },
-    } as const;
-    const desk = await openDesk({ apis: [{ id: "plain00000", routes, stages: { dev: {} } }] }, backend);
-    const call = await (await connected(desk)).called("connect");
-    const mapped = headerNames(call).filter((name) => /^(connectionid|x-sallyport-.*)$/.test(name));
-    expect(mapped).toEqual([]);
-    const [id = ""] = desk.local.connectionIds;
-    expect(id).toMatch(ID);
-    expect(JSON.stringify(call)).not.toContain(id);
-  });
+  testLocally(
+    "1.3 no header identifies the connection unless it is mapped",
+    "an API without mappings",
+    async () => {
+      const backend = await openBackend();
+      const routes = {
+        $connect: { integration: { type: "HTTP_PROXY", uri: `${backend}/ws/connect` } },
+      } as const;
+      const gateway = await openGateway(
+        { apis: [{ id: "plain00000", routes, stages: { dev: {} } }] },
+        backend,
+      );
+      const call = await (await connected(gateway)).called("connect");
+      const mapped = headerNames(call).filter((name) => /^(connectionid|x-sallyport-.*)$/.test(name));
+      expect(mapped).toEqual([]);
+      const [id = ""] = gateway.local.connectionIds;
+      expect(id).toMatch(ID);
+      expect(JSON.stringify(call)).not.toContain(id);
+    },
+  );
 });
 
-describe("§9 what reaches an HTTP backend, where AWS is not known", () => {
-  test("§9.6 a message is called JSON", async () => {
-    const arrived = await connected(await openDesk());
+describe("§9 requests to an HTTP backend, where the behavior of AWS is unknown", () => {
+  test("§9.6 a message has the content type of JSON", async () => {
+    const arrived = await connected(await openGateway());
     arrived.client.socket.send("not JSON");
     expect(headerOf(await arrived.called("default"), "content-type")).toBe("application/json");
   });
 
-  test("§9.6 on messages and $disconnect nothing is said of who was forwarded", async () => {
-    const [, message, gone] = await lifeOf(await connected(await openDesk()));
+  test("§9.6 messages and $disconnect have no forwarded headers", async () => {
+    const [, message, gone] = await lifeOf(await connected(await openGateway()));
     const names = [...headerNames(message), ...headerNames(gone)];
     expect(names.filter((name) => name.startsWith("x-forwarded"))).toEqual([]);
   });
 
-  test("§9.7 a mapped name arrives in the case in which it was mapped", async () => {
-    const calls = await lifeOf(await connected(await openDesk()));
+  test("§9.7 a mapped name keeps its letter case", async () => {
+    const calls = await lifeOf(await connected(await openGateway()));
     for (const { rawHeaders } of calls) expect(rawHeaders).toContain("connectionId");
   });
 
   test.each(["connectionId", "CONNECTIONID", "x-sallyport-route-key", "X-Sallyport-Source-Ip"])(
-    "§9.8 a client's own %s is overwritten by what is mapped",
+    "§9.8 a %s header of the client is overwritten by the mapped one",
     async (name) => {
-      const arrived = await connected(await openDesk(), {}, { headers: { [name]: "forged" } });
+      const arrived = await connected(await openGateway(), {}, { headers: { [name]: "forged" } });
       const call = await arrived.called("connect");
       expect(headerNames(call).filter((header) => header === name.toLowerCase())).toHaveLength(1);
       expect(headerOf(call, name)).toBeDefined();
@@ -252,51 +263,58 @@ describe("§9 what reaches an HTTP backend, where AWS is not known", () => {
   );
 
   test.each(["X-Amzn-Apigateway-Api-Id", "X-Amzn-Trace-Id"])(
-    "§9.8 a client's own %s is overwritten by the gateway's",
+    "§9.8 a %s header of the client is overwritten by that of the gateway",
     async (name) => {
-      const arrived = await connected(await openDesk(), {}, { headers: { [name]: "forged" } });
+      const arrived = await connected(await openGateway(), {}, { headers: { [name]: "forged" } });
       const call = await arrived.called("connect");
       expect(headerOf(call, name)).toBeDefined();
       expect(JSON.stringify(call.rawHeaders)).not.toContain("forged");
     },
   );
 
-  onDesk("§9.8 by a switch a client's own are joined with the gateway's", "a hostile switch", async () => {
-    const desk = await openDesk({});
-    desk.local.setFaults({ joinHeaders: true });
-    const headers = {
-      connectionid: "forged",
-      "x-amzn-apigateway-api-id": "forged",
-      "x-amzn-trace-id": "forged",
-    };
-    const arrived = connect(desk, { case: "joined" }, { headers });
-    await arrived.client.opened;
-    const [call] = await callsOf(desk.backend, "joined");
-    const [id] = desk.local.connectionIds;
-    expect(headerOf(call as Recorded, "connectionId")).toBe(`forged, ${id}`);
-    expect(headerOf(call as Recorded, "x-amzn-apigateway-api-id")).toBe(`forged, ${desk.apiId}`);
-    expect(headerOf(call as Recorded, "x-amzn-trace-id")).toMatch(/^forged, Root=/);
-    expect(headerOf(call as Recorded, "x-sallyport-route-key")).toBe("$connect");
-  });
+  testLocally(
+    "§9.8 an option joins the headers of the client with those of the gateway",
+    "a fault option",
+    async () => {
+      const gateway = await openGateway({});
+      gateway.local.setFaults({ joinHeaders: true });
+      const headers = {
+        connectionid: "forged",
+        "x-amzn-apigateway-api-id": "forged",
+        "x-amzn-trace-id": "forged",
+      };
+      const arrived = connect(gateway, { case: "joined" }, { headers });
+      await arrived.client.opened;
+      const [call] = await callsOf(gateway.backend, "joined");
+      const [id] = gateway.local.connectionIds;
+      expect(headerOf(call as Recorded, "connectionId")).toBe(`forged, ${id}`);
+      expect(headerOf(call as Recorded, "x-amzn-apigateway-api-id")).toBe(`forged, ${gateway.apiId}`);
+      expect(headerOf(call as Recorded, "x-amzn-trace-id")).toMatch(/^forged, Root=/);
+      expect(headerOf(call as Recorded, "x-sallyport-route-key")).toBe("$connect");
+    },
+  );
 
-  test("§9.9 a mapped variable without a value is no header", async () => {
-    const [hello, message] = await lifeOf(await connected(await openDesk()));
+  test("§9.9 a mapped variable without a value adds no header", async () => {
+    const [hello, message] = await lifeOf(await connected(await openGateway()));
     for (const name of ["x-sallyport-disconnect-code", "x-sallyport-disconnect-reason"])
       expect([headerOf(hello, name), headerOf(message, name)], name).toEqual([undefined, undefined]);
   });
 
-  test("§9.9 nor is it the client's of the same name", async () => {
+  test("§9.9 a header of the client with the same name is not sent either", async () => {
     const headers = { "x-sallyport-disconnect-code": "1000" };
-    const arrived = await connected(await openDesk(), {}, { headers });
+    const arrived = await connected(await openGateway(), {}, { headers });
     expect(headerOf(await arrived.called("connect"), "x-sallyport-disconnect-code")).toBeUndefined();
   });
 });
 
-/** An API whose routes have the parameters that are given: what is the client's own, $connect alone. */
+/**
+ * Opens an API whose routes have these parameters. Parameters of the client's request are only on
+ * $connect.
+ */
 async function mapping(
   parameters: Record<string, string>,
   { variables = {} }: { variables?: Record<string, string> } = {},
-): Promise<Desk> {
+): Promise<GatewayUnderTest> {
   const backend = await openBackend();
   const isOfClient = (value: string) => /^route\.request\.(?!body)/.test(value);
   const ofClient = Object.values(parameters).filter(isOfClient);
@@ -309,37 +327,37 @@ async function mapping(
     $disconnect: route(backend, "disconnect", { parameters: later }),
     $default: route(backend, "default", { parameters: later, routeResponse: true }),
   };
-  return openDesk({ apis: [{ routes, stages: { dev: { variables } } }] }, backend);
+  return openGateway({ apis: [{ routes, stages: { dev: { variables } } }] }, backend);
 }
 
-const MAPPING = "an API with mappings of its own";
+const MAPPING = "an API with other mappings";
 const HEADER = "integration.request.header.x-it";
 
 describe("1.4 parameter mapping", () => {
-  onDesk("1.4 a header is mapped to a context variable", MAPPING, async () => {
+  testLocally("1.4 a header can be mapped to a context variable", MAPPING, async () => {
     const calls = await lifeOf(await connected(await mapping({ [HEADER]: "context.routeKey" })));
     expect(calls.map((call) => headerOf(call, "x-it"))).toEqual(["$connect", "$default", "$disconnect"]);
   });
 
-  onDesk("1.4 a header is mapped to a stage variable", MAPPING, async () => {
-    const desk = await mapping({ [HEADER]: "stageVariables.color" }, { variables: { color: "red" } });
-    expect(headerOf(await (await connected(desk)).called("connect"), "x-it")).toBe("red");
+  testLocally("1.4 a header can be mapped to a stage variable", MAPPING, async () => {
+    const gateway = await mapping({ [HEADER]: "stageVariables.color" }, { variables: { color: "red" } });
+    expect(headerOf(await (await connected(gateway)).called("connect"), "x-it")).toBe("red");
   });
 
-  onDesk("1.4 a header is mapped to a literal in single quotes", MAPPING, async () => {
-    const desk = await mapping({ [HEADER]: "'context.stage, \"as it is\"'" });
-    expect(headerOf(await (await connected(desk)).called("connect"), "x-it")).toBe(
+  testLocally("1.4 a header can be mapped to a literal in single quotes", MAPPING, async () => {
+    const gateway = await mapping({ [HEADER]: "'context.stage, \"as it is\"'" });
+    expect(headerOf(await (await connected(gateway)).called("connect"), "x-it")).toBe(
       'context.stage, "as it is"',
     );
   });
 
-  onDesk("1.4 a header is mapped to a part of the message", MAPPING, async () => {
+  testLocally("1.4 a header can be mapped to a part of the message", MAPPING, async () => {
     const arrived = await connected(await mapping({ [HEADER]: "route.request.body.a.b[1]" }));
     await echo(arrived, "ok", { a: { b: [0, "deep"] } });
     expect(headerOf(await arrived.called("default"), "x-it")).toBe("deep");
   });
 
-  onDesk("1.4 a part that a message does not have, or that is no JSON, is no header", MAPPING, async () => {
+  testLocally("1.4 a missing part, or a message that is not JSON, adds no header", MAPPING, async () => {
     const arrived = await connected(await mapping({ [HEADER]: "route.request.body.a" }));
     for (const text of ['{"b":1}', "no JSON", '{"a":null}']) arrived.client.socket.send(text);
     for (const count of [1, 2, 3])
@@ -352,7 +370,7 @@ describe("1.4 parameter mapping", () => {
     ["route.request.querystring.tag", "b"],
     ["route.request.multivaluequerystring.tag", "a,b"],
   ] as const) {
-    onDesk(`1.4 a header is mapped on $connect to ${source}`, MAPPING, async () => {
+    testLocally(`1.4 a header can be mapped on $connect to ${source}`, MAPPING, async () => {
       const { url, backend } = await mapping({ [HEADER]: source });
       const place = { url: `${url}?tag=a&tag=b`, backend };
       const arrived = await connected(place, {}, { headers: { "x-own": ["1", "2"] } });
@@ -360,8 +378,8 @@ describe("1.4 parameter mapping", () => {
     });
 
     for (const key of ["$default", "$disconnect", "custom"]) {
-      onDesk(`1.4 ${source} cannot be mapped on ${key}`, MAPPING, async () => {
-        const { local, backend } = await openDesk({});
+      testLocally(`1.4 ${source} cannot be mapped on ${key}`, MAPPING, async () => {
+        const { local, backend } = await openGateway({});
         const routes = { [key]: route(backend, "default", { parameters: { [HEADER]: source } }) };
         expect(() => local.deploy({ routes })).toThrow(`"${source}" is a part of the client's request`);
       });
@@ -369,8 +387,8 @@ describe("1.4 parameter mapping", () => {
   }
 
   for (const source of ["route.request.header.x-own", "route.request.multivaluequerystring.tag"]) {
-    onDesk(`1.4 ${source} cannot be mapped unless its route declares it`, MAPPING, async () => {
-      const { local, backend } = await openDesk({});
+    testLocally(`1.4 ${source} cannot be mapped unless its route declares it`, MAPPING, async () => {
+      const { local, backend } = await openGateway({});
       const deploying = (declared: string) => () => {
         const requestParameters = { [declared]: { required: false as const } };
         const $connect = route(backend, "connect", { parameters: { [HEADER]: source }, requestParameters });
@@ -387,36 +405,36 @@ describe("1.4 parameter mapping", () => {
     ["integration.request.header.x", false],
     ["route.request.header.x", true],
   ] as const) {
-    onDesk(`1.4 ${declared} declares nothing with required: ${required}`, MAPPING, async () => {
-      const { local, backend } = await openDesk({});
+    testLocally(`1.4 ${declared} cannot be declared with required: ${required}`, MAPPING, async () => {
+      const { local, backend } = await openGateway({});
       const requestParameters = { [declared]: { required } } as never;
       const routes = { $connect: route(backend, "connect", { requestParameters }) };
       expect(() => local.deploy({ routes })).toThrow(`"${declared}" is not a valid declaration.`);
     });
   }
 
-  onDesk("1.4 no other route than $connect declares anything", MAPPING, async () => {
-    const { local, backend } = await openDesk({});
+  testLocally("1.4 only $connect can declare parameters", MAPPING, async () => {
+    const { local, backend } = await openGateway({});
     const requestParameters = { "route.request.header.x": { required: false } } as const;
     const routes = { $default: route(backend, "default", { requestParameters }) };
     expect(() => local.deploy({ routes })).toThrow(/requestParameters are allowed on \$connect only/);
   });
 
-  onDesk("1.4 a query parameter is mapped, and escaped", MAPPING, async () => {
-    const desk = await mapping({ "integration.request.querystring.it": "'a&b=ü'" });
-    const arrived = await connected(desk);
+  testLocally("1.4 a query parameter can be mapped, and is escaped", MAPPING, async () => {
+    const gateway = await mapping({ "integration.request.querystring.it": "'a&b=ü'" });
+    const arrived = await connected(gateway);
     await echo(arrived, "ok");
     expect((await arrived.called("default")).url).toBe("/ws/default?it=a%26b%3D%C3%BC");
   });
 
-  onDesk("1.3 a mapped query parameter is put behind the client's of that name", MAPPING, async () => {
-    const desk = await mapping({ "integration.request.querystring.it": "'ours'" });
-    const arrived = await connected(desk, { it: "theirs" });
+  testLocally("1.3 a mapped query parameter is appended to that of the client", MAPPING, async () => {
+    const gateway = await mapping({ "integration.request.querystring.it": "'ours'" });
+    const arrived = await connected(gateway, { it: "theirs" });
     expect(queryOf(await arrived.called("connect")).getAll("it")).toEqual(["theirs", "ours"]);
   });
 
-  /** A desk whose messages go to a path, of which parts are what the message says. */
-  async function pathOf(path: string): Promise<Desk> {
+  /** Opens a gateway whose messages go to a path with parts of the message. */
+  async function pathOf(path: string): Promise<GatewayUnderTest> {
     const backend = await openBackend();
     const parameters = {
       "integration.request.path.where": "route.request.body.where",
@@ -426,7 +444,7 @@ describe("1.4 parameter mapping", () => {
       $connect: route(backend, "connect"),
       $default: route(backend, path, { parameters, routeResponse: true }),
     };
-    return openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+    return openGateway({ apis: [{ routes, stages: { dev: {} } }] }, backend);
   }
 
   for (const [where, part] of [
@@ -437,8 +455,8 @@ describe("1.4 parameter mapping", () => {
     ["$&{more}", "%24%26%7Bmore%7D"],
     ["\ud800", "%EF%BF%BD"],
   ] as const) {
-    onDesk(
-      `1.4 a part of the path is mapped to ${JSON.stringify(where)}, and cannot leave its place`,
+    testLocally(
+      `1.4 a path parameter is mapped to ${JSON.stringify(where)}, and cannot leave its segment`,
       MAPPING,
       async () => {
         const arrived = await connected(await pathOf("{where}/default"));
@@ -457,28 +475,32 @@ describe("1.4 parameter mapping", () => {
     ["rooms/.{where}/default", { where: "." }],
     ["rooms/{where}%2E/default", { where: "." }],
   ] as const) {
-    onDesk(
-      `1.4 a part of the path ${path} with ${JSON.stringify(said)} would leave its place, so nobody is called`,
+    testLocally(
+      `1.4 a path parameter ${path} with ${JSON.stringify(said)} would leave its segment, so the backend is not called`,
       MAPPING,
       async () => {
         const arrived = await connected(await pathOf(path));
-        say(arrived, { body: "unheard" }, said);
+        sendMessage(arrived, { body: "unheard" }, said);
         expectErrorFrame(await arrived.client.text(), "Internal server error", await idOf(arrived));
         expect(await arrived.kinds()).toEqual(["connect"]);
       },
     );
   }
 
-  onDesk("1.4 half a character in a mapped query parameter is a replacement character", MAPPING, async () => {
-    const desk = await mapping({ "integration.request.querystring.it": "route.request.body.it" });
-    const arrived = await connected(desk);
-    await echo(arrived, "ok", { it: "\ud800" });
-    expect((await arrived.called("default")).url).toBe("/ws/default?it=%EF%BF%BD");
-  });
+  testLocally(
+    "1.4 half a surrogate pair in a mapped query parameter becomes a replacement character",
+    MAPPING,
+    async () => {
+      const gateway = await mapping({ "integration.request.querystring.it": "route.request.body.it" });
+      const arrived = await connected(gateway);
+      await echo(arrived, "ok", { it: "\ud800" });
+      expect((await arrived.called("default")).url).toBe("/ws/default?it=%EF%BF%BD");
+    },
+  );
 
   const long = (characters: number) => `'${"x".repeat(characters - 2)}'`;
 
-  onDesk("1.4 a value has up to 512 characters", MAPPING, async () => {
+  testLocally("1.4 a value can have up to 512 characters", MAPPING, async () => {
     const arrived = await connected(await mapping({ [HEADER]: long(512) }));
     expect(headerOf(await arrived.called("connect"), "x-it")).toHaveLength(510);
     await expect(mapping({ [HEADER]: long(513) })).rejects.toThrow(/cannot be mapped/);
@@ -497,13 +519,13 @@ describe("1.4 parameter mapping", () => {
     [HEADER, "route.request.cookie.x"],
     [HEADER, "stageVariables.a-b"],
   ] as const) {
-    onDesk(`1.4 ${key} cannot be mapped to ${JSON.stringify(value)}`, MAPPING, async () => {
+    testLocally(`1.4 ${key} cannot be mapped to ${JSON.stringify(value)}`, MAPPING, async () => {
       await expect(mapping({ [key]: value })).rejects.toThrow(/cannot be mapped/);
     });
   }
 
   for (const name of ["content-length", "Transfer-Encoding", "x-amzn-trace-id", "X-Amzn-Apigateway-Api-Id"]) {
-    onDesk(`1.3 the header ${name} cannot be mapped`, MAPPING, async () => {
+    testLocally(`1.3 the header ${name} cannot be mapped`, MAPPING, async () => {
       await expect(mapping({ [`integration.request.header.${name}`]: "'1'" })).rejects.toThrow(
         /cannot be mapped/,
       );
@@ -511,7 +533,7 @@ describe("1.4 parameter mapping", () => {
   }
 });
 
-/** What each of some variables is on a call, as headers say it. */
+/** Returns the values of context variables of a call, as its headers contain them. */
 function variables(names: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     names.map((name) => [`integration.request.header.x-${name.replaceAll(".", "-")}`, `context.${name}`]),
@@ -519,7 +541,7 @@ function variables(names: readonly string[]): Record<string, string> {
 }
 
 describe("1.5 context variables and identifiers", () => {
-  onDesk("1.5 every call has these variables", MAPPING, async () => {
+  testLocally("1.5 every call has these variables", MAPPING, async () => {
     const names = [
       "apiId",
       "connectedAt",
@@ -549,7 +571,7 @@ describe("1.5 context variables and identifiers", () => {
     }
   });
 
-  onDesk("1.5 each kind of call has variables of its own", MAPPING, async () => {
+  testLocally("1.5 each kind of call has additional variables", MAPPING, async () => {
     const names = ["messageId", "disconnectStatusCode", "disconnectReason"];
     const calls = await lifeOf(await connected(await mapping(variables(names))));
     expect(calls.map((call) => names.map((name) => headerOf(call, `x-${name}`)))).toEqual([
@@ -559,8 +581,8 @@ describe("1.5 context variables and identifiers", () => {
     ]);
   });
 
-  onDesk(
-    "1.5 what takes IAM or an API key may be mapped, and has no value without them",
+  testLocally(
+    "1.5 variables of IAM or API keys can be mapped, and have no value without them",
     MAPPING,
     async () => {
       const names = [
@@ -575,43 +597,47 @@ describe("1.5 context variables and identifiers", () => {
     },
   );
 
-  onDesk("1.5 what takes Cognito or a failure may be mapped, and has no value here", MAPPING, async () => {
-    const names = ["identity.cognitoIdentityId", "error.message", "error.messageString", "status"];
-    const calls = await lifeOf(await connected(await mapping(variables(names))));
-    for (const call of calls)
-      for (const name of names) expect(headerOf(call, `x-${name.replaceAll(".", "-")}`)).toBeUndefined();
-  });
+  testLocally(
+    "1.5 variables of Cognito or errors can be mapped, and have no value here",
+    MAPPING,
+    async () => {
+      const names = ["identity.cognitoIdentityId", "error.message", "error.messageString", "status"];
+      const calls = await lifeOf(await connected(await mapping(variables(names))));
+      for (const call of calls)
+        for (const name of names) expect(headerOf(call, `x-${name.replaceAll(".", "-")}`)).toBeUndefined();
+    },
+  );
 
-  test("1.5 a connection's id is 16 characters of base64url that end with =, and each is another", async () => {
-    const desk = await openDesk();
-    const [one, other] = [await idOf(await connected(desk)), await idOf(await connected(desk))];
+  test("1.5 a connection id has 16 base64url characters with = at the end, and is unique", async () => {
+    const gateway = await openGateway();
+    const [one, other] = [await idOf(await connected(gateway)), await idOf(await connected(gateway))];
     expect([one, other]).toEqual([expect.stringMatching(ID), expect.stringMatching(ID)]);
     expect(one).not.toBe(other);
   });
 
-  test("1.5 a request's id looks like a connection's, and each call has another", async () => {
-    const arrived = await connected(await openDesk());
+  test("1.5 a request id has the format of a connection id, and differs for each call", async () => {
+    const arrived = await connected(await openGateway());
     const ids = (await lifeOf(arrived)).map((call) => headerOf(call, "x-sallyport-request-id"));
     for (const id of ids) expect(id).toMatch(ID);
     expect(new Set([...ids, await idOf(arrived)]).size).toBe(4);
   });
 
-  onDesk("1.5 requestId and extendedRequestId are one, and messageId is another", MAPPING, async () => {
-    const desk = await mapping(variables(["requestId", "extendedRequestId", "messageId"]));
-    const [, message] = await lifeOf(await connected(desk));
+  testLocally("1.5 requestId and extendedRequestId are equal, and messageId differs", MAPPING, async () => {
+    const gateway = await mapping(variables(["requestId", "extendedRequestId", "messageId"]));
+    const [, message] = await lifeOf(await connected(gateway));
     expect(headerOf(message, "x-extendedRequestId")).toBe(headerOf(message, "x-requestId"));
     expect(headerOf(message, "x-messageId")).not.toBe(headerOf(message, "x-requestId"));
   });
 
-  test("1.5 connectedAt is one instant in milliseconds for all of a connection's life", async () => {
-    const calls = await lifeOf(await connected(await openDesk()));
+  test("1.5 connectedAt is the same time in milliseconds in all events of a connection", async () => {
+    const calls = await lifeOf(await connected(await openGateway()));
     const [at, ...later] = calls.map((call) => headerOf(call, "x-sallyport-connected-at"));
     expect(at).toMatch(/^\d{13}$/);
     expect(later).toEqual([at, at]);
   });
 
-  onDesk(
-    "1.5 requestTimeEpoch is when a call was made, at most 2 ms after connectedAt on $connect",
+  testLocally(
+    "1.5 requestTimeEpoch is the time of a call, at most 2 ms after connectedAt on $connect",
     "a clock",
     async () => {
       const backend = await openBackend();
@@ -621,10 +647,10 @@ describe("1.5 context variables and identifiers", () => {
         $connect: route(backend, "connect", { parameters }),
         $default: route(backend, "default", { parameters }),
       };
-      const desk = await openDesk({ clock, apis: [{ routes, stages: { dev: {} } }] }, backend);
-      const arrived = await connected(desk);
+      const gateway = await openGateway({ clock, apis: [{ routes, stages: { dev: {} } }] }, backend);
+      const arrived = await connected(gateway);
       clock.advance(65_000);
-      say(arrived, {});
+      sendMessage(arrived, {});
       const [hello, message] = [await arrived.called("connect"), await arrived.called("default")];
       const connectedAt = Number(headerOf(hello, "x-connectedAt"));
       expect(connectedAt).toBe(Date.UTC(2026, 1, 9, 18, 11, 43));
@@ -636,96 +662,96 @@ describe("1.5 context variables and identifiers", () => {
   );
 
   test("1.5 domainName is the host that the client used", async () => {
-    const desk = await openDesk();
-    const calls = await lifeOf(await connected(desk));
-    const { host } = new URL(desk.url);
+    const gateway = await openGateway();
+    const calls = await lifeOf(await connected(gateway));
+    const { host } = new URL(gateway.url);
     expect(calls.map((call) => headerOf(call, "x-sallyport-domain-name"))).toEqual([host, host, host]);
   });
 
-  test("1.5 an API's id is 10 lower-case letters and digits", async () => {
-    const call = await (await connected(await openDesk())).called("connect");
+  test("1.5 an API id has 10 lower-case letters and digits", async () => {
+    const call = await (await connected(await openGateway())).called("connect");
     expect(headerOf(call, "x-amzn-apigateway-api-id")).toMatch(/^[a-z0-9]{10}$/);
   });
 
-  test("1.5 sourceIp is the peer's address, which no header forges", async () => {
-    const desk = await openDesk();
+  test("1.5 sourceIp is the address of the client, and no header can forge it", async () => {
+    const gateway = await openGateway();
     const headers = {
       "x-forwarded-for": "203.0.113.7",
       "x-real-ip": "203.0.113.7",
       forwarded: "for=203.0.113.7",
     };
-    const [honest, forger] = [await connected(desk), await connected(desk, {}, { headers })];
+    const [honest, forger] = [await connected(gateway), await connected(gateway, {}, { headers })];
     const address = headerOf(await honest.called("connect"), "x-sallyport-source-ip");
     expect(address).toMatch(/^[0-9a-f.:]+$/);
     expect(headerOf(await forger.called("connect"), "x-sallyport-source-ip")).toBe(address);
   });
 
-  onDesk("1.5 a client that has no User-Agent has no identity.userAgent", MAPPING, async () => {
+  testLocally("1.5 a client without a User-Agent has no identity.userAgent", MAPPING, async () => {
     const call = await (await connected(await mapping(variables(["identity.userAgent"])))).called("connect");
     expect(headerOf(call, "x-identity-userAgent")).toBeUndefined();
   });
 });
 
 describe("1.7 the end of a connection", () => {
-  test("1.7 a client that closes is followed by $disconnect, with its code and reason", async () => {
-    const arrived = await connected(await openDesk());
+  test("1.7 a close by the client causes a $disconnect with its code and reason", async () => {
+    const arrived = await connected(await openGateway());
     arrived.client.socket.close(4001, "done");
     const gone = await arrived.called("disconnect");
     expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("4001");
     expect(headerOf(gone, "x-sallyport-disconnect-reason")).toBe("done");
   });
 
-  test("1.6 one that closes without a code is told as 1005 Client-side close frame status not set", async () => {
-    const arrived = await connected(await openDesk());
+  test("1.6 a close without a code is 1005 Client-side close frame status not set", async () => {
+    const arrived = await connected(await openGateway());
     arrived.client.socket.close();
     const gone = await arrived.called("disconnect");
     expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("1005");
     expect(headerOf(gone, "x-sallyport-disconnect-reason")).toBe("Client-side close frame status not set");
   });
 
-  test("1.6 one that closes with a code alone is told without a reason", async () => {
-    const arrived = await connected(await openDesk());
+  test("1.6 a close with only a code has no reason", async () => {
+    const arrived = await connected(await openGateway());
     arrived.client.socket.close(1001);
     const gone = await arrived.called("disconnect");
     expect(headerOf(gone, "x-sallyport-disconnect-code")).toBe("1001");
     expect(headerOf(gone, "x-sallyport-disconnect-reason")).toBeUndefined();
   });
 
-  test("1.7 a DELETE is followed by $disconnect", async () => {
-    const desk = await openDesk();
-    const arrived = await connected(desk);
-    expect((await manage(desk, "DELETE", at(await idOf(arrived)))).status).toBe(204);
+  test("1.7 a DELETE causes a $disconnect", async () => {
+    const gateway = await openGateway();
+    const arrived = await connected(gateway);
+    expect((await manage(gateway, "DELETE", at(await idOf(arrived)))).status).toBe(204);
     expect(headerOf(await arrived.called("disconnect"), "x-sallyport-disconnect-code")).toBe("1000");
   });
 
-  test("1.7 $disconnect comes when the connection is closed already", async () => {
-    const desk = await openDesk();
-    const arrived = await connected(desk);
+  test("1.7 $disconnect is sent after the connection was closed", async () => {
+    const gateway = await openGateway();
+    const arrived = await connected(gateway);
     arrived.client.socket.close();
     await arrived.called("disconnect");
-    expect((await manage(desk, "GET", at(await idOf(arrived)))).status).toBe(410);
+    expect((await manage(gateway, "GET", at(await idOf(arrived)))).status).toBe(410);
   });
 
-  test("1.7 what $disconnect is answered goes nowhere, and it is not made again", async () => {
-    const desk = await openDesk();
-    const leaver = await connected(desk, { disconnect_status: 500 });
+  test("1.7 the answer to $disconnect is ignored, and $disconnect is not repeated", async () => {
+    const gateway = await openGateway();
+    const leaver = await connected(gateway, { disconnect_status: 500 });
     leaver.client.socket.close();
     await leaver.answered("disconnect");
-    expect(await echo(await connected(desk), "well")).toBe("well");
+    expect(await echo(await connected(gateway), "well")).toBe("well");
     expect(await leaver.kinds()).toEqual(["connect", "disconnect"]);
   });
 
-  test("§9.21 $disconnect comes after the messages before it have been started", async () => {
-    const arrived = await connected(await openDesk());
-    for (let count = 0; count < 8; count++) say(arrived, {});
+  test("§9.21 $disconnect is sent after the messages before it were started", async () => {
+    const arrived = await connected(await openGateway());
+    for (let count = 0; count < 8; count++) sendMessage(arrived, {});
     arrived.client.socket.close();
     await arrived.called("disconnect");
     expect(await arrived.kinds()).toEqual(["connect", ...Array(8).fill("default"), "disconnect"]);
   });
 
-  test("1.7 $disconnect does not wait for a message to be answered that takes long", async () => {
-    const arrived = await connected(await openDesk());
-    say(arrived, { hold: true });
+  test("1.7 $disconnect does not wait for the answer to a slow message", async () => {
+    const arrived = await connected(await openGateway());
+    sendMessage(arrived, { hold: true });
     await arrived.called("default");
     arrived.client.socket.close();
     await arrived.called("disconnect");

@@ -1,14 +1,22 @@
 import { describe, expect } from "vitest";
 import type { LocalGatewayOptions } from "../../../src/local/emulator.ts";
-import { connected, echo, handshake, onDesk, openBackend, openDesk, route } from "./desk.ts";
-import { admitting } from "./guarded.ts";
+import { allowAll } from "./authorizer-gateway.ts";
+import {
+  connected,
+  echo,
+  handshake,
+  openBackend,
+  openGateway,
+  route,
+  testLocally,
+} from "./gateway-under-test.ts";
 
-const OWN = "a gateway of one's own";
+const OWN = "a separate gateway";
 const uri = "http://127.0.0.1:9/";
 const integration = { type: "HTTP_PROXY", uri } as const;
-const custom = { type: "CUSTOM", handler: admitting } as const;
+const custom = { type: "CUSTOM", handler: allowAll } as const;
 
-/** Options of a gateway with one API, a part of which is another. */
+/** Returns the options of a gateway with one API, with some parts replaced. */
 const withApi = (api: object) => ({
   apis: [{ routes: { $default: { integration } }, stages: { dev: {} }, ...api }],
 });
@@ -20,7 +28,7 @@ const withMapping = (domain: string, key: string) => ({
   domains: { [domain]: { [key]: { apiId: "first00000", stage: "dev" } } },
 });
 
-/** Options that are not understood, by the words that they are refused with. */
+/** Invalid options, by the message that rejects them. */
 const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
   [/idleTimeout is not an option\. Did you mean "idleTimeoutMs"/, { idleTimeout: 1 }],
   [/an API: route is not an option\. Did you mean "routes"/, withApi({ route: {} })],
@@ -120,10 +128,10 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
   [/"ws\.example\.test\/ping" is not a key that AWS accepts/, withMapping("ws.example.test", "ping")],
 ];
 
-describe("options that are not understood", () => {
+describe("invalid options", () => {
   for (const [words, options] of NOT_UNDERSTOOD) {
-    onDesk(`6.2 are rejected at startup: ${words.source}`, OWN, async () => {
-      const starting = openDesk(options as Partial<LocalGatewayOptions>, "http://127.0.0.1:9");
+    testLocally(`6.2 are rejected at startup: ${words.source}`, OWN, async () => {
+      const starting = openGateway(options as Partial<LocalGatewayOptions>, "http://127.0.0.1:9");
       await expect(starting).rejects.toMatchObject({
         name: "ConfigurationError",
         message: expect.stringMatching(words),
@@ -143,25 +151,25 @@ describe("options that are not understood", () => {
     ],
     [/stage "dev" exists already/, { routes: { $default: { integration } } }, { options: {} }],
   ] as const) {
-    onDesk(`6.2 are rejected by deploy(): ${words.source}`, OWN, async () => {
-      const { local } = await openDesk({});
+    testLocally(`6.2 are rejected by deploy(): ${words.source}`, OWN, async () => {
+      const { local } = await openGateway({});
       expect(() => local.deploy(api as never, to as never)).toThrow(
         expect.objectContaining({ name: "ConfigurationError", message: expect.stringMatching(words) }),
       );
     });
   }
 
-  onDesk("§9.21 are rejected by setFaults(): a misspelled name", OWN, async () => {
-    const { local } = await openDesk({});
+  testLocally("§9.21 are rejected by setFaults(): a misspelled name", OWN, async () => {
+    const { local } = await openGateway({});
     expect(() => local.setFaults({ drops: 1 } as never)).toThrow(
       /drops is not an option\. Did you mean "drop"/,
     );
   });
 });
 
-describe("an impairment that there is not", () => {
-  onDesk("§9.22 is refused", OWN, async () => {
-    const { local } = await openDesk({});
+describe("an unknown impairment", () => {
+  testLocally("§9.22 is refused", OWN, async () => {
+    const { local } = await openGateway({});
     expect(() => local.impair("L0SM9cOFvHcCIhw=", "broken" as never)).toThrow(
       'fault must be "none" or "half-open" or "not-reading", but received "broken".',
     );
@@ -169,28 +177,27 @@ describe("an impairment that there is not", () => {
 });
 
 describe("4 throttling by route", () => {
-  onDesk(
-    "4 a route's own settings count for it in place of its stage's",
-    "a stage of one's own",
-    async () => {
-      const backend = await openBackend();
-      const routes = {
-        $connect: route(backend, "connect"),
-        $default: route(backend, "default", { routeResponse: true }),
-        custom: route(backend, "custom", { routeResponse: true }),
-      };
-      const routeSettings = {
-        $connect: { ratePerSecond: 0.001, burst: 2 },
-        custom: { ratePerSecond: 1000, burst: 1000 },
-      };
-      const stages = { dev: { throttling: { ratePerSecond: 0.001, burst: 1 }, routeSettings } };
-      const desk = await openDesk({ apis: [{ routes, stages }], onThrottledMessage: "errorFrame" }, backend);
-      const arrived = await connected(desk);
-      for (const body of ["one", "two", "three"])
-        expect(await echo(arrived, body, { action: "custom" })).toBe(body);
-      expect(await echo(arrived, "first")).toBe("first");
-      expect(await echo(arrived, "second")).toContain("Too Many Requests");
-      expect([(await handshake(desk)).status, (await handshake(desk)).status]).toEqual([101, 429]);
-    },
-  );
+  testLocally("4 the settings of a route replace those of its stage", "a separate stage", async () => {
+    const backend = await openBackend();
+    const routes = {
+      $connect: route(backend, "connect"),
+      $default: route(backend, "default", { routeResponse: true }),
+      custom: route(backend, "custom", { routeResponse: true }),
+    };
+    const routeSettings = {
+      $connect: { ratePerSecond: 0.001, burst: 2 },
+      custom: { ratePerSecond: 1000, burst: 1000 },
+    };
+    const stages = { dev: { throttling: { ratePerSecond: 0.001, burst: 1 }, routeSettings } };
+    const gateway = await openGateway(
+      { apis: [{ routes, stages }], onThrottledMessage: "errorFrame" },
+      backend,
+    );
+    const arrived = await connected(gateway);
+    for (const body of ["one", "two", "three"])
+      expect(await echo(arrived, body, { action: "custom" })).toBe(body);
+    expect(await echo(arrived, "first")).toBe("first");
+    expect(await echo(arrived, "second")).toContain("Too Many Requests");
+    expect([(await handshake(gateway)).status, (await handshake(gateway)).status]).toEqual([101, 429]);
+  });
 });

@@ -1,23 +1,30 @@
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: it is AWS's own syntax
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the syntax of AWS
 import { describe, expect, test } from "vitest";
 import { frameOf } from "../../local/rig.ts";
 import {
   connected,
-  type Desk,
   echo,
   expectErrorFrame,
+  type GatewayUnderTest,
   headerOf,
   idOf,
-  onDesk,
   openBackend,
-  openDesk,
+  openGateway,
   route,
-  say,
+  sendMessage,
+  testLocally,
   write,
-} from "./desk.ts";
+} from "./gateway-under-test.ts";
 
-/** A desk whose API selects by an expression among keys of one's own; each route names itself in its calls. */
-async function selecting(expression: string, keys: readonly string[], hasDefault = true): Promise<Desk> {
+/**
+ * Opens a gateway with a route selection expression and these route keys. Each route adds its key
+ * to its calls.
+ */
+async function selecting(
+  expression: string,
+  keys: readonly string[],
+  hasDefault = true,
+): Promise<GatewayUnderTest> {
   const backend = await openBackend();
   const parameters = { "integration.request.header.x-route": "context.routeKey" };
   const routes = Object.fromEntries(
@@ -27,10 +34,10 @@ async function selecting(expression: string, keys: readonly string[], hasDefault
     ]),
   );
   const options = { routeSelectionExpression: expression, routes, stages: { dev: {} } };
-  return openDesk({ apis: [options] }, backend);
+  return openGateway({ apis: [options] }, backend);
 }
 
-/** A message in frames that are none too large. */
+/** Sends a message in frames below the size limit. */
 function framesOf(text: string): Buffer {
   const parts = text.match(/.{1,30000}/gs) ?? [];
   const frames = parts.map((part, index) =>
@@ -39,35 +46,35 @@ function framesOf(text: string): Buffer {
   return Buffer.concat(frames);
 }
 
-/** The route that a message takes. */
-async function routeOf(desk: Desk, body: object): Promise<string | undefined> {
-  const arrived = await connected(desk);
+/** Returns the route that a message selects. */
+async function routeOf(gateway: GatewayUnderTest, body: object): Promise<string | undefined> {
+  const arrived = await connected(gateway);
   await echo(arrived, "ok", body);
   return headerOf(await arrived.called("message"), "x-route");
 }
 
 describe("2 route selection", () => {
-  test("2 a message whose action is a route's key takes that route", async () => {
-    const arrived = await connected(await openDesk());
+  test("2 a message whose action is a route key selects that route", async () => {
+    const arrived = await connected(await openGateway());
     expect(await echo(arrived, "ok", { action: "custom" })).toBe("ok");
     expect(await arrived.kinds()).toEqual(["connect", "custom"]);
   });
 
-  test("2 a message whose action is no route's key goes to $default", async () => {
-    const arrived = await connected(await openDesk());
+  test("2 a message whose action is not a route key selects $default", async () => {
+    const arrived = await connected(await openGateway());
     await echo(arrived, "ok", { action: "unknown" });
     expect(await arrived.kinds()).toEqual(["connect", "default"]);
   });
 
   test("2 the comparison is exact", async () => {
-    const arrived = await connected(await openDesk());
+    const arrived = await connected(await openGateway());
     for (const action of ["Custom", "CUSTOM", "custom ", " custom", "custo", "customs"])
       await echo(arrived, "ok", { action });
     expect(await arrived.kinds()).not.toContain("custom");
   });
 
-  test("2 the expression is asked once of each message, however many frames it has", async () => {
-    const arrived = await connected(await openDesk());
+  test("2 the expression is evaluated once per message, also with several frames", async () => {
+    const arrived = await connected(await openGateway());
     const text = '{"action":"custom","answer":{"body":"once"}}';
     for (const [index, character] of [...text].entries())
       arrived.client.socket.send(character, { fin: index === text.length - 1 });
@@ -75,39 +82,39 @@ describe("2 route selection", () => {
     expect(await arrived.kinds()).toEqual(["connect", "custom"]);
   });
 
-  onDesk("2 a path leads into the message", "an expression of one's own", async () => {
-    const desk = await selecting("$request.body.to.verb", ["send"]);
-    expect(await routeOf(desk, { to: { verb: "send" }, verb: "other" })).toBe("send");
+  testLocally("2 a path can refer to nested fields", "another expression", async () => {
+    const gateway = await selecting("$request.body.to.verb", ["send"]);
+    expect(await routeOf(gateway, { to: { verb: "send" }, verb: "other" })).toBe("send");
   });
 
-  onDesk("2 a path leads into a list", "an expression of one's own", async () => {
-    const desk = await selecting("$request.body.to[1].verb", ["send"]);
-    expect(await routeOf(desk, { to: [{ verb: "other" }, { verb: "send" }] })).toBe("send");
+  testLocally("2 a path can refer to list items", "another expression", async () => {
+    const gateway = await selecting("$request.body.to[1].verb", ["send"]);
+    expect(await routeOf(gateway, { to: [{ verb: "other" }, { verb: "send" }] })).toBe("send");
   });
 
-  onDesk("2 several parts are joined with text between them", "an expression of one's own", async () => {
-    const desk = await selecting("${request.body.service}/${request.body.action}", ["chat/send"]);
-    expect(await routeOf(desk, { service: "chat", action: "send" })).toBe("chat/send");
-    expect(await routeOf(desk, { service: "chat", action: "leave" })).toBe("$default");
+  testLocally("2 several parts are joined with text between them", "another expression", async () => {
+    const gateway = await selecting("${request.body.service}/${request.body.action}", ["chat/send"]);
+    expect(await routeOf(gateway, { service: "chat", action: "send" })).toBe("chat/send");
+    expect(await routeOf(gateway, { service: "chat", action: "leave" })).toBe("$default");
   });
 
-  onDesk("2 a part that is missing is an empty text", "an expression of one's own", async () => {
-    const desk = await selecting("${request.body.action}-${request.body.nope}", ["join-"]);
-    expect(await routeOf(desk, { action: "join" })).toBe("join-");
+  testLocally("2 a missing part is an empty string", "another expression", async () => {
+    const gateway = await selecting("${request.body.action}-${request.body.nope}", ["join-"]);
+    expect(await routeOf(gateway, { action: "join" })).toBe("join-");
   });
 
-  onDesk(
-    "2 a text alone sends every message to the route of that name",
-    "an expression of one's own",
+  testLocally(
+    "2 a literal expression sends every message to the route of that name",
+    "another expression",
     async () => {
-      const desk = await selecting("fixed", ["fixed", "other"]);
-      expect(await routeOf(desk, { action: "other" })).toBe("fixed");
+      const gateway = await selecting("fixed", ["fixed", "other"]);
+      expect(await routeOf(gateway, { action: "other" })).toBe("fixed");
     },
   );
 
-  onDesk("2 \\$default sends every message to $default", "an expression of one's own", async () => {
-    const desk = await selecting("\\$default", ["send"]);
-    expect(await routeOf(desk, { action: "send" })).toBe("$default");
+  testLocally("2 \\$default sends every message to $default", "another expression", async () => {
+    const gateway = await selecting("\\$default", ["send"]);
+    expect(await routeOf(gateway, { action: "send" })).toBe("$default");
   });
 
   for (const [value, key] of [
@@ -116,35 +123,35 @@ describe("2 route selection", () => {
     [true, "true"],
     [false, "false"],
   ] as const) {
-    onDesk(`2 ${value} in a message is its JSON text`, "an expression of one's own", async () => {
+    testLocally(`2 ${value} in a message is converted to its JSON text`, "another expression", async () => {
       expect(await routeOf(await selecting("$request.body.action", [key]), { action: value })).toBe(key);
     });
   }
 
-  onDesk("2 a list in a message is [item1, item2]", "an expression of one's own", async () => {
-    const desk = await selecting("$request.body.action", ["[a, 1]"]);
-    expect(await routeOf(desk, { action: ["a", 1] })).toBe("[a, 1]");
+  testLocally("2 a list in a message is [item1, item2]", "another expression", async () => {
+    const gateway = await selecting("$request.body.action", ["[a, 1]"]);
+    expect(await routeOf(gateway, { action: ["a", 1] })).toBe("[a, 1]");
   });
 
-  test("2 text that is no JSON goes to $default", async () => {
-    const arrived = await connected(await openDesk());
+  test("2 text that is not JSON selects $default", async () => {
+    const arrived = await connected(await openGateway());
     for (const text of ["custom", "", "{", "custom()"]) arrived.client.socket.send(text);
     await arrived.called("default", 4);
     expect(await arrived.kinds()).not.toContain("custom");
   });
 
-  test("2 JSON that is no object goes to $default", async () => {
-    const arrived = await connected(await openDesk());
+  test("2 JSON that is not an object selects $default", async () => {
+    const arrived = await connected(await openGateway());
     for (const text of ['"custom"', '["custom"]', "7", "null"]) arrived.client.socket.send(text);
     await arrived.called("default", 4);
     expect(await arrived.kinds()).not.toContain("custom");
   });
 
-  onDesk(
-    "2 a value that is nested too deeply to be made a text goes to $default",
-    "a gateway that nobody else uses",
+  testLocally(
+    "2 a value that is nested too deeply for a string selects $default",
+    "a separate gateway",
     async () => {
-      const arrived = await connected(await openDesk({}));
+      const arrived = await connected(await openGateway({}));
       for (const [open, close] of [
         ["[", "]"],
         ['{"a":', "}"],
@@ -158,17 +165,17 @@ describe("2 route selection", () => {
     },
   );
 
-  test("§9.24 JSON is read strictly, so a key without quotes goes to $default", async () => {
-    const arrived = await connected(await openDesk());
+  test("§9.24 JSON is parsed strictly, so a key without quotes selects $default", async () => {
+    const arrived = await connected(await openGateway());
     arrived.client.socket.send('{"action":"custom", body:"hello"}');
     await arrived.called("default");
     expect(await arrived.kinds()).toEqual(["connect", "default"]);
   });
 
   test.each(["$connect", "$disconnect", "$default"])(
-    "§9.25 a message that names %s selects nothing, and goes to $default",
+    "§9.25 a message that names %s selects $default",
     async (action) => {
-      const arrived = await connected(await openDesk());
+      const arrived = await connected(await openGateway());
       await echo(arrived, "ok", { action });
       expect(await arrived.kinds()).toEqual(["connect", "default"]);
       expect(headerOf(await arrived.called("default"), "x-sallyport-route-key")).toBe("$default");
@@ -176,54 +183,54 @@ describe("2 route selection", () => {
   );
 
   for (const action of ["nothing", "$connect", "$disconnect", "$default"]) {
-    onDesk(
-      `2 where there is no $default, a message that names ${action} gets the Forbidden frame`,
+    testLocally(
+      `2 without $default, a message that names ${action} receives the Forbidden frame`,
       "an API without $default",
       async () => {
         const arrived = await connected(await selecting("$request.body.action", ["send"], false));
-        say(arrived, { body: "unheard" }, { action });
+        sendMessage(arrived, { body: "unheard" }, { action });
         expectErrorFrame(await arrived.client.text(), "Forbidden", await idOf(arrived));
         expect(await arrived.kinds()).toEqual(["connect"]);
       },
     );
   }
 
-  onDesk("2 after a Forbidden frame the socket stays open", "an API without $default", async () => {
+  testLocally("2 the socket stays open after a Forbidden frame", "an API without $default", async () => {
     const arrived = await connected(await selecting("$request.body.action", ["send"], false));
     arrived.client.socket.send("no JSON");
     expectErrorFrame(await arrived.client.text(), "Forbidden", await idOf(arrived));
     expect(await echo(arrived, "here", { action: "send" })).toBe("here");
   });
 
-  onDesk("2 a route that is not deployed yet is forbidden as well", "a deployment", async () => {
+  testLocally("2 a route that is not deployed yet is forbidden too", "a deployment", async () => {
     const backend = await openBackend();
     const deployed = { $connect: route(backend, "connect"), old: route(backend, "old") };
-    const desk = await openDesk({ apis: [{ routes: deployed, stages: { dev: {} } }] }, backend);
-    const arrived = await connected(desk);
-    say(arrived, {}, { action: "new" });
+    const gateway = await openGateway({ apis: [{ routes: deployed, stages: { dev: {} } }] }, backend);
+    const arrived = await connected(gateway);
+    sendMessage(arrived, {}, { action: "new" });
     expectErrorFrame(await arrived.client.text(), "Forbidden", await idOf(arrived));
-    desk.local.deploy({ routes: { ...deployed, new: route(backend, "new", { routeResponse: true }) } });
+    gateway.local.deploy({ routes: { ...deployed, new: route(backend, "new", { routeResponse: true }) } });
     expect(await echo(arrived, "deployed", { action: "new" })).toBe("deployed");
   });
 
   for (const key of ["$other", "$send", ""]) {
-    onDesk(`2 ${JSON.stringify(key)} is no route key`, "an API of one's own", async () => {
-      const desk = await openDesk({});
-      const deploying = () => desk.local.deploy({ routes: { [key]: route(desk.backend, "other") } });
+    testLocally(`2 ${JSON.stringify(key)} is not a route key`, "a separate API", async () => {
+      const gateway = await openGateway({});
+      const deploying = () => gateway.local.deploy({ routes: { [key]: route(gateway.backend, "other") } });
       expect(deploying).toThrow(/is not a route key/);
     });
   }
 
   test("2 a binary message closes the socket with 1003, and no integration is called", async () => {
-    const arrived = await connected(await openDesk());
+    const arrived = await connected(await openGateway());
     arrived.client.socket.send(Buffer.from('{"action":"custom"}'));
     expect((await arrived.client.closed).code).toBe(1003);
     expect(headerOf(await arrived.called("disconnect"), "x-sallyport-disconnect-code")).toBe("1003");
     expect(await arrived.kinds()).toEqual(["connect", "disconnect"]);
   });
 
-  test("2 so does an empty one", async () => {
-    const arrived = await connected(await openDesk());
+  test("2 an empty binary message closes the socket too", async () => {
+    const arrived = await connected(await openGateway());
     write(arrived, frameOf("", { opcode: 2 }));
     expect((await arrived.client.closed).code).toBe(1003);
   });

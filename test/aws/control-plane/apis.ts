@@ -5,7 +5,7 @@ import { AwsError, badRequest, conflict, notFound } from "./operations.ts";
 import type { Clock } from "./rates.ts";
 import { found, type MapUpdates, merged, newId, paged } from "./resources.ts";
 
-/** What a stage serves: the API as it was when it was deployed. */
+/** A snapshot of an API at the time of its deployment. */
 export interface Snapshot {
   readonly api: Aws.Api;
   readonly routes: readonly (Aws.Route & { readonly responses: readonly Aws.RouteResponse[] })[];
@@ -22,15 +22,16 @@ interface ApiRecord {
   readonly deployments: Map<string, Aws.Deployment & { readonly snapshot: Snapshot }>;
 }
 
-/** Resources per API. Source: AWS developer guide, quotas. */
+/** Maximum number of resources of an API. Source: AWS developer guide, quotas. */
 const MAX_ROUTES = 300;
 const MAX_STAGES = 10;
 
 const ROUTE_SETTINGS = /^(\$connect|\$disconnect|\$default|[^$].*)$/;
 
 /**
- * WebSocket APIs as the control plane of API Gateway keeps them: what it takes, refuses and answers, by its models and documents. Strict
- * where neither says: what is only ignored at AWS, such as members of HTTP APIs, is refused here, but for `TlsConfig`, which AWS drops.
+ * WebSocket APIs in the control plane of API Gateway. Input, errors and answers follow the models
+ * and the documents of AWS. Where neither is specific, this is stricter: it rejects what AWS
+ * ignores, such as members of HTTP APIs. The exception is `TlsConfig`, which AWS drops.
  */
 export class Apis {
   readonly #clock: Clock;
@@ -48,28 +49,31 @@ export class Apis {
     });
   }
 
-  /** What becomes of the next deployments, in order: `PENDING` ones are deployed when they are looked at. Default: deployed at once. */
+  /**
+   * The results of the next deployments in order. `PENDING` ones become deployed when they are
+   * read. Default: deployed immediately.
+   */
   readonly nextDeployments: ("PENDING" | "FAILED")[] = [];
 
-  /** What an update does with the map of an integration or a stage. */
+  /** How an update changes the map of an integration or a stage. */
   mapUpdates: MapUpdates = "merge";
 
-  /** How long after it was made an API is in no list yet, in milliseconds. Default 0. */
+  /** Time after its creation in which an API is in no list, in milliseconds. Default: 0. */
   showsAfterMs = 0;
 
-  /** What a stage of an API serves, or undefined where nothing was deployed to it. */
+  /** Returns what a stage of an API serves, or undefined if nothing was deployed to it. */
   served(apiId: string, stageName: string): Snapshot | undefined {
     const record = this.#apis.get(apiId);
     const deploymentId = record?.stages.get(stageName)?.DeploymentId;
     return deploymentId === undefined ? undefined : record?.deployments.get(deploymentId)?.snapshot;
   }
 
-  /** Every API. */
+  /** Returns every API. */
   all(): readonly Aws.Api[] {
     return [...this.#apis.values()].map(({ api }) => api);
   }
 
-  /** Says nothing any more of what an integration has by default, as AWS may. */
+  /** Omits the default values of an integration, as AWS may do. */
   forgetDefaults(apiId: string, integrationId: string): void {
     const integration = found(this.#api(apiId).integrations, integrationId, "Integration");
     delete integration.ConnectionType;
@@ -88,7 +92,7 @@ export class Apis {
       if (!/^Get/.test(operation)) this.#deployByItself((input as { ApiId?: string }).ApiId);
       return output;
     }
-    throw new AwsError(501, "NotImplemented", `${operation} is not played here`);
+    throw new AwsError(501, "NotImplemented", `${operation} is not implemented here`);
   }
 
   // APIs
@@ -317,7 +321,7 @@ export class Apis {
       found(deployments, input.DeploymentId, "Deployment");
     }
     checkStage(next);
-    // As others have seen it of HTTP APIs.
+    // Observed on HTTP APIs.
     const keys = [...routes.values()].map(({ RouteKey }) => RouteKey);
     const gone = Object.keys(next.RouteSettings ?? {}).find((key) => !keys.includes(key));
     if (gone !== undefined)
@@ -361,7 +365,7 @@ export class Apis {
       ...(input.Description === undefined ? {} : { Description: input.Description }),
     });
     const { DeploymentId } = deployment;
-    // One that failed leaves the stage as it was.
+    // A failed deployment does not change the stage.
     if (stage && outcome !== "FAILED") record.stages.set(input.StageName ?? "", { ...stage, DeploymentId });
     return deployment;
   }
@@ -387,7 +391,7 @@ export class Apis {
     deployments.delete(DeploymentId ?? "");
   }
 
-  /** The API as it is now. */
+  /** Returns a snapshot of the API. */
   #deploy(record: ApiRecord, fields: Partial<Aws.Deployment>): Aws.Deployment & { DeploymentId: string } {
     const snapshot: Snapshot = structuredClone({
       api: record.api,
@@ -402,7 +406,7 @@ export class Apis {
     return deployment;
   }
 
-  /** Stages with AutoDeploy serve whatever was changed, however half it is. */
+  /** Stages with AutoDeploy serve each change immediately. */
   #deployByItself(apiId: string | undefined): void {
     const record = this.#apis.get(apiId ?? "");
     if (!record || record.routes.size === 0) return;

@@ -1,6 +1,9 @@
 import { badRequest } from "./operations.ts";
 
-/** AWS's rules for single values, in its documents and in no model. Sources: its developer guide and the models' descriptions. */
+/**
+ * Rules of AWS for single values that are in its documents but in no model. Sources: the developer
+ * guide and the descriptions of the models.
+ */
 
 export function length(what: string, value: string | undefined, least: number, most: number): void {
   if (value === undefined) return;
@@ -38,7 +41,7 @@ const SOURCES =
 const CONNECT_SOURCES =
   /^route\.request\.(header|querystring|multivalueheader|multivaluequerystring)\.[A-Za-z0-9._$-]+$/;
 
-/** The mapping of an integration's request. A header of the client's is there on `$connect` only. */
+/** Checks the request mapping of an integration. Headers of the client exist only on `$connect`. */
 export function requestParameters(values: Readonly<Record<string, string>>): void {
   for (const [key, value] of Object.entries(values)) {
     form("mapping expression", key, /^integration\.request\.(header|querystring|path)\.[A-Za-z0-9._$-]+$/);

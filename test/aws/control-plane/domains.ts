@@ -8,14 +8,14 @@ interface DomainRecord {
   readonly mappings: Map<string, Aws.ApiMapping>;
 }
 
-/** Custom domains and their mappings to the stages of APIs, as the control plane of API Gateway keeps them. */
+/** Custom domains and their mappings to stages in the control plane of API Gateway. */
 export class Domains {
   readonly #region: string;
   readonly #pageSize: number;
   readonly #checkStage: (apiId: string | undefined, stage: string | undefined) => void;
   readonly #domains = new Map<string, DomainRecord>();
 
-  /** @param checkStage throws where an API has no such stage */
+  /** @param checkStage throws if an API has no such stage */
   constructor(
     region: string,
     pageSize: number,
@@ -26,12 +26,16 @@ export class Domains {
     this.#checkStage = checkStage;
   }
 
-  /** By name. @throws AwsError for one that is not there */
+  /**
+   * Returns a domain by its name.
+   *
+   * @throws AwsError if it does not exist
+   */
   domain(name: string): Aws.DomainName {
     return found(this.#domains, name, "domain name").domain;
   }
 
-  /** @throws AwsError where a domain leads to an API, or to one stage of it */
+  /** @throws AwsError if a domain is mapped to an API, or to one stage of it */
   refuseMapped(apiId: string | undefined, stage: string | undefined): void {
     for (const { domain, mappings } of this.#domains.values()) {
       for (const mapping of mappings.values()) {

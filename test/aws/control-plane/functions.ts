@@ -9,24 +9,24 @@ interface Statement {
   readonly Condition?: { readonly ArnLike: { readonly "AWS:SourceArn": string } };
 }
 
-/** The account of whoever calls, whose functions these are. */
+/** The account of the caller, which owns the functions. */
 const ACCOUNT = "123456789012";
 
-/** Who may invoke which function, as Lambda keeps it. */
+/** The permissions to invoke functions, as Lambda stores them. */
 export class Functions {
   readonly #policies = new Map<string, Map<string, Statement>>();
 
-  /** A function that can be named. */
+  /** A reference to a function. */
   add(arn: string): void {
     this.#policies.set(arn, new Map());
   }
 
-  /** Ids of the statements of a function's policy. */
+  /** Returns the ids of the statements in a function's policy. */
   permissions(arn: string): readonly string[] {
     return [...(this.#policies.get(arn)?.keys() ?? [])];
   }
 
-  /** Whether an API may invoke a function for a route. */
+  /** Returns whether an API is allowed to invoke a function for a route. */
   allows(arn: string, sourceArn: string): boolean {
     return [...(this.#policies.get(arn)?.values() ?? [])].some(({ Condition }) => {
       const pattern = Condition?.ArnLike["AWS:SourceArn"] ?? "*";

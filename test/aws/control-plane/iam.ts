@@ -3,16 +3,16 @@ import type { Apis } from "./apis.ts";
 import type { Functions } from "./functions.ts";
 import { AwsError } from "./operations.ts";
 
-/** What IAM is asked about a call. */
+/** A permission that IAM checks for a call. */
 export interface Demand {
   readonly action: string;
-  /** An ARN; `*` for actions that know none. */
+  /** An ARN, or `*` for actions without resources. */
   readonly resource: string;
-  /** Keys that conditions speak of. Default: none. */
+  /** Context keys for conditions. Default: none. */
   readonly context?: Readonly<Record<string, string>>;
 }
 
-/** A call as it arrived: what it is, and the HTTP that it came by. */
+/** A call: its operation, input and HTTP request. */
 export interface Arrived {
   readonly operation: string;
   readonly input: Readonly<Record<string, unknown>>;
@@ -23,7 +23,10 @@ export interface Arrived {
 const CALLER = "arn:aws:sts::123456789012:assumed-role/deploy/ci";
 const SERVICE = "ops.apigateway.amazonaws.com";
 const SERVICE_ROLE = `arn:aws:iam::123456789012:role/aws-service-role/${SERVICE}/AWSServiceRoleForAPIGateway`;
-/** Source: AWS developer guide, "Configure logging for HTTP APIs"; of WebSocket APIs it says nothing, so that the same is asked. */
+/**
+ * Source: AWS developer guide, "Configure logging for HTTP APIs". It does not mention WebSocket
+ * APIs, so the same permissions are required.
+ */
 const LOG_DELIVERY = [
   "logs:CreateLogDelivery",
   "logs:GetLogDelivery",
@@ -36,15 +39,16 @@ const LOG_DELIVERY = [
 ];
 
 /**
- * What AWS asks of whoever calls the control planes: the verb on the path, and for some operations more besides, which is documented in
- * part only. Where AWS was seen to ask for one thing here and another there, both are asked.
+ * The permissions that AWS checks for calls to its control planes: the HTTP method on the path, and
+ * more for some operations. The documents of AWS are incomplete. Where observations differ, both
+ * permissions are required.
  *
- * Sources, and what is uncertain: `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
+ * For sources and open questions, see `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
  */
 export class Iam {
-  /** What the caller's policy says. Default: none is asked for. */
+  /** The policy of the caller. Default: everything is allowed. */
   policy: PolicyDocument | undefined;
-  /** All that was asked and allowed. */
+  /** All permissions that were checked and allowed. */
   readonly asked: Demand[] = [];
   readonly #region: string;
   readonly #apis: Apis;
@@ -57,7 +61,7 @@ export class Iam {
     this.#functions = functions;
   }
 
-  /** @throws AwsError where the policy does not allow a call */
+  /** @throws AwsError if the policy does not allow a call */
   authorize(call: Arrived): void {
     if (!this.policy) return;
     for (const demand of this.#demands(call)) {
@@ -76,13 +80,13 @@ export class Iam {
   #demands({ operation, input, method, path }: Arrived): readonly Demand[] {
     if (!path.startsWith("/v2/"))
       return [this.#onFunction(operation, input as Readonly<Record<string, string>>)];
-    // Segments are as they were before they were put into a URL, but for the ARN that tags have for one.
+    // Segments are not encoded, except for the ARN in a path of tags.
     const named = path.startsWith("/v2/tags/") ? path : decodeURIComponent(path);
     const own = { action: `apigateway:${method}`, resource: this.#arn(named.slice("/v2/".length)) };
     return [own, ...this.#besides(operation, input as Readonly<Record<string, never>>)];
   }
 
-  /** What an operation asks for besides its own verb and path. */
+  /** Returns the permissions of an operation in addition to its method and path. */
   #besides(
     operation: string,
     input: {
@@ -122,7 +126,7 @@ export class Iam {
     }
   }
 
-  /** An access log that a stage is given, or has. */
+  /** Returns the access log of a stage in a call or in the control plane. */
   #log({ DestinationArn = "" }: { readonly DestinationArn?: string | undefined } = {}): readonly Demand[] {
     if (DestinationArn.split(":")[2] === "firehose") return this.#serviceRole();
     return DestinationArn === "" ? [] : LOG_DELIVERY.map((action) => ({ action, resource: "*" }));
@@ -169,7 +173,11 @@ export class Iam {
   }
 }
 
-/** As IAM evaluates a policy that has statements which allow, and no others. @throws Error for a condition that is not played here */
+/**
+ * Evaluates a policy of allow statements as IAM does.
+ *
+ * @throws Error if a condition is not implemented here
+ */
 export function allows({ Statement }: PolicyDocument, { action, resource, context = {} }: Demand): boolean {
   return Statement.some(
     ({ Action, Resource, Condition = {} }) =>
@@ -179,17 +187,20 @@ export function allows({ Statement }: PolicyDocument, { action, resource, contex
   );
 }
 
-/** A key that the context lacks meets no condition. */
+/** A key that the context does not have fulfills no condition. */
 function isMet(
   operator: string,
   keys: Readonly<Record<string, string>>,
   context: Readonly<Record<string, string>>,
 ): boolean {
-  if (operator !== "StringEquals") throw new Error(`The condition ${operator} is not played here`);
+  if (operator !== "StringEquals") throw new Error(`The condition ${operator} is not implemented here`);
   return Object.entries(keys).every(([key, value]) => context[key] === value);
 }
 
-/** The six parts of an ARN are compared one by one; a star stands for anything within its part, slashes included. */
+/**
+ * Compares the six parts of an ARN separately. A star matches any text within its part, slashes
+ * included.
+ */
 function isArnLike(pattern: string, arn: string): boolean {
   if (pattern === "*") return true;
   const parts = partsOf(arn);

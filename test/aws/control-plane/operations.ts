@@ -1,7 +1,7 @@
 import * as gateway from "@aws-sdk/client-apigatewayv2";
 import * as lambda from "@aws-sdk/client-lambda";
 
-/** A call as AWS's own model reads it. */
+/** A call that was decoded with the model of AWS. */
 export interface Call {
   readonly operation: string;
   readonly input: Readonly<Record<string, unknown>>;
@@ -9,7 +9,7 @@ export interface Call {
   readonly encode: (output: unknown) => unknown;
 }
 
-/** What AWS answers instead. */
+/** The error that AWS answers. */
 export class AwsError extends Error {
   readonly status: number;
   readonly type: string;
@@ -28,9 +28,11 @@ export const tooMany = (message = "Too Many Requests") =>
   new AwsError(429, "TooManyRequestsException", message);
 
 /*
- * The SDK carries the services' models as values: a structure is [3, namespace, name, traits, members, their schemas, how many of them
- * are required], an operation [9, namespace, name, { http: [method, path, status] }, input, output]. What stands for a member is a number
- * for simple types, whose upper bits say list (64) or map (128), a list, or a function that gives one; with traits, a pair of it and them.
+ * The SDK contains the models as values. A structure is [3, namespace, name, traits, members, their
+ * schemas, number of required members]. An operation is [9, namespace, name, { http: [method, path,
+ * status] }, input, output]. The schema of a member is a number for simple types, with upper bits
+ * for a list (64) or a map (128). Otherwise it is a list, or a function that returns one. With
+ * traits, it is a pair of schema and traits.
  */
 type Schema = number | readonly unknown[] | (() => Schema);
 type Traits = number | Readonly<Record<string, unknown>>;
@@ -66,7 +68,10 @@ const OPERATIONS: readonly Operation[] = [...Object.values(gateway), ...Object.v
   },
 );
 
-/** Reads a request by the model: no member unknown, none of another type, all there that must be. */
+/**
+ * Decodes a request with the model. Rejects unknown members, wrong types and missing required
+ * members.
+ */
 export function decode(method: string, url: URL, body: string): Call {
   for (const { name, path, labels, status, input, output, ...operation } of OPERATIONS) {
     const values = operation.method === method ? path.exec(url.pathname) : null;
@@ -130,7 +135,7 @@ function membersOf(schema: Schema): readonly Member[] {
 
 function resolve(schema: Schema): number | readonly unknown[] {
   if (typeof schema === "function") return resolve(schema());
-  // With traits, as what lists and maps hold is.
+  // With traits, as the schemas in lists and maps.
   return Array.isArray(schema) && schema.length === 2 ? resolve(schema[0] as Schema) : schema;
 }
 

@@ -1,6 +1,9 @@
 import { type AwsError, tooMany } from "./operations.ts";
 
-/** The time of a control plane. Tests move it; it also runs by itself where callers wait for real. */
+/**
+ * The clock of a control plane. Tests advance it. It also advances by itself for callers that wait
+ * in real time.
+ */
 export class Clock {
   #now = Date.UTC(2026, 10, 26);
   readonly #startedAt: number | undefined;
@@ -43,7 +46,7 @@ class Bucket {
   }
 }
 
-/** How often the control plane may be called. Source: AWS developer guide, "Amazon API Gateway quotas". */
+/** Rate limits of the control plane. Source: AWS developer guide, "Amazon API Gateway quotas". */
 export class Rates {
   readonly #all: Bucket;
   readonly #slow: ReadonlyMap<string, Bucket>;
@@ -58,7 +61,7 @@ export class Rates {
     ]);
   }
 
-  /** Counts a call; what it is refused with where it is too much. */
+  /** Counts a call, and returns the error if it exceeds a limit. */
   refusal(operation: string): AwsError | undefined {
     const isTaken = this.#all.take() && (this.#slow.get(operation)?.take() ?? true);
     return isTaken ? undefined : tooMany();

@@ -2,14 +2,15 @@ import { randomInt } from "node:crypto";
 import { badRequest, notFound } from "./operations.ts";
 
 /**
- * What an update does with a map: AWS merges the entries. Other implementations, such as moto, replace the map, and some of them keep
- * entries that are empty.
+ * How an update changes a map. AWS merges the entries. Other implementations, such as moto, replace
+ * the map, and some keep empty entries.
  */
 export type MapUpdates = "merge" | "replace";
 
 /**
- * How AWS changes a resource: what is absent stays, "" clears, and in maps a key with "" goes; an empty map clears nothing.
- * Source: observed by others on AWS, written down in no document of its own.
+ * Changes a resource as AWS does. An absent member does not change, and "" clears it. In a map, ""
+ * removes an entry, and an empty map clears nothing. Source: observed on AWS by others, not
+ * documented.
  */
 export function merged<Resource extends object>(
   resource: Resource,
@@ -41,7 +42,7 @@ export function newId(length: number): string {
   return Array.from({ length }, () => LETTERS[randomInt(LETTERS.length)]).join("");
 }
 
-/** A page of what is listed, and the way to the next. */
+/** Returns a page of a list, and the token of the next page. */
 export function paged<Item>(
   items: readonly Item[],
   pageSize: number,

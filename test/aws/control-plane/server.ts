@@ -6,9 +6,9 @@ import { type Arrived, Iam } from "./iam.ts";
 import { AwsError, decode } from "./operations.ts";
 import { Clock, Rates } from "./rates.ts";
 
-/** What goes wrong with a call. */
+/** A fault of a call. */
 export type Fault =
-  /** It is refused, with this error, and nothing was done. */
+  /** The call is rejected with this error, and nothing changes. */
   | { readonly kind: "refused"; readonly status: number; readonly type: string; readonly message?: string }
   /** Its connection breaks before anything was done. */
   | { readonly kind: "lost" }
@@ -17,34 +17,35 @@ export type Fault =
   /** It was done, and its connection breaks before the answer. */
   | { readonly kind: "answer lost" };
 
-/** A call that was made. */
+/** A call that was received. */
 export interface Logged {
   readonly operation: string;
   readonly input: Readonly<Record<string, unknown>>;
   readonly at: number;
-  /** Status of the answer; 0 where none was given. */
+  /** Status of the answer. 0 if no answer was sent. */
   readonly status: number;
 }
 
 /**
- * The control planes of API Gateway and Lambda for a test: HTTP as AWS speaks it, decoded by the models in AWS's own SDK. Pages are
- * short, so that whoever reads the first only is found out.
+ * The control planes of API Gateway and Lambda as an HTTP server for tests. It decodes calls with
+ * the models of the AWS SDK. Its pages are short, so that a client that reads only the first one
+ * fails.
  */
 export class ControlPlane {
   readonly clock: Clock;
   readonly region: string;
   readonly apis: Apis;
   readonly functions = new Functions();
-  /** Whether whoever calls may. */
+  /** The permissions of the caller. */
   readonly iam: Iam;
   /** Every call so far. */
   readonly calls: Logged[] = [];
-  /** Says what goes wrong with a call that changes something, by its number from 1. Default: nothing. */
+  /** Returns the fault of a call that changes something, by its number from 1. Default: none. */
   fault: (operation: string, change: number) => Fault | undefined | Promise<Fault | undefined> = () =>
     undefined;
-  /** What the test itself threw while it was asked what goes wrong: a run would take it for a failure of AWS's. */
+  /** An error that the test threw in `fault`. The run would report it as an error of AWS. */
   readonly thrown: unknown[] = [];
-  /** Calls so far that change something. */
+  /** Number of calls so far that change something. */
   changes = 0;
   readonly #rates: Rates;
   readonly #server: Server;
@@ -58,7 +59,7 @@ export class ControlPlane {
     this.#server = createServer((request, response) => void this.#answer(request, response));
   }
 
-  /** @param clock Default: one that stands still until it is moved */
+  /** @param clock Default: a clock that advances only when it is moved */
   static async start(region = "eu-west-1", clock = new Clock({ runs: false })): Promise<ControlPlane> {
     const plane = new ControlPlane(region, clock);
     await new Promise<void>((resolve) => plane.#server.listen(0, "127.0.0.1", resolve));
@@ -84,7 +85,7 @@ export class ControlPlane {
       const { operation, input } = call;
       const arrived = { operation, input, method: request.method ?? "", path: url.pathname };
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
-      // What is too much is refused before anything else can go wrong with it.
+      // Throttling is checked before any other fault.
       const excess = this.#rates.refusal(operation);
       const fault = excess || /^Get/.test(operation) ? undefined : await this.#faultOf(operation);
       if (fault?.kind === "silent") {

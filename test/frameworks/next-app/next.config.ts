@@ -1,4 +1,4 @@
-// biome-ignore lint/style/noDefaultExport: Next.js asks for one
+// biome-ignore lint/style/noDefaultExport: Next.js requires it
 export default {
   serverExternalPackages: ["sallyport"],
 };

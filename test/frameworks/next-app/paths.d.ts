@@ -1,4 +1,4 @@
-/** For the tests' own compiler, which does not know the app's paths. */
+/** For the compiler of the tests, which does not know the paths of the app. */
 declare module "@/sallyport" {
   export const sallyport: import("sallyport").Sallyport;
 }

@@ -1,6 +1,6 @@
 import { createSallyport, type Sallyport } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
-import { ChatView, chat, heard, rooms } from "./chat.ts";
+import { ChatView, chat, reports, rooms } from "./chat.ts";
 
 // A reload in development creates a new object. The previous one pauses until its next call.
 const kept = globalThis as { sallyport?: Sallyport };
@@ -17,7 +17,7 @@ export const sallyport = createSallyport({
     return userId && sessionId ? { userId, sessionId } : null;
   },
   decisionLog: { sampleAllowed: 0 },
-  onDecision: (decision) => heard.publish({ decision }),
-  onError: (error) => heard.publish({ error }),
+  onDecision: (decision) => reports.publish({ decision }),
+  onError: (error) => reports.publish({ error }),
 });
 kept.sallyport = sallyport;

@@ -1,68 +1,76 @@
 import {
   type Change,
-  type Facts,
   type Holder,
   isLive,
   isYoung,
-  type Person,
+  type ModelState,
   type Socket,
   type Token,
-} from "./oracle.ts";
+  type UserState,
+} from "./model.ts";
 
-/** A minute: what `tokenExpirySeconds` is by default. */
+/** The default of `tokenExpirySeconds`, in milliseconds. */
 const TOKEN_MS = 60_000;
 
-export function issue(
-  facts: Facts,
+export function issueToken(
+  state: ModelState,
   text: string,
   owner: Pick<Token, "user" | "login"> & Partial<Pick<Token, "view" | "channel">>,
 ): Token {
   const { user, login, view, channel } = owner;
-  const token = { text, user, login, view, channel, ends: facts.now + TOKEN_MS, spent: false };
-  facts.tokens.push(token);
+  const token = { text, user, login, view, channel, ends: state.now + TOKEN_MS, used: false };
+  state.tokens.push(token);
   return token;
 }
 
-/** Returns the id of the session that a user has now, such as `dan-phone.2` after two endings of `dan-phone`. */
-export function sessionOf({ endings }: Facts, device: string): string {
+/**
+ * Returns the id of a user's current session. After `dan-phone` was ended twice, that is
+ * `dan-phone.2`.
+ */
+export function sessionOf({ endings }: ModelState, device: string): string {
   const number = endings.get(device) ?? 0;
   return number === 0 ? device : `${device}.${number}`;
 }
 
 /** Returns the ids of the sessions that were ended. */
-export function endedSessions({ endings }: Facts, device: string): string[] {
+export function endedSessions({ endings }: ModelState, device: string): string[] {
   const count = endings.get(device) ?? 0;
   return Array.from({ length: count }, (_, number) => (number === 0 ? device : `${device}.${number}`));
 }
 
-/** Returns a change that ends the session of now, if it ends a session. */
-export function ofNow(facts: Facts, change: Change): Change {
-  return change.kind === "end-session" ? { ...change, session: sessionOf(facts, change.session) } : change;
+/** Replaces the device of an "end-session" change by the id of its current session. */
+export function withCurrentSession(state: ModelState, change: Change): Change {
+  return change.kind === "end-session" ? { ...change, session: sessionOf(state, change.session) } : change;
 }
 
-/** Spends a token. What follows may still be refused; spent it is. */
-export function spend(facts: Facts, text: string): Token | undefined {
-  const token = facts.tokens.find((one) => one.text === text && !one.spent && one.ends > facts.now);
-  if (token) token.spent = true;
+/** Marks a token as used. It stays used even if the connect is denied afterwards. */
+export function consumeToken(state: ModelState, text: string): Token | undefined {
+  const token = state.tokens.find((one) => one.text === text && !one.used && one.ends > state.now);
+  if (token) token.used = true;
   return token;
 }
 
-export const known = ({ people }: Facts, user: string): Person => {
+export const userState = ({ people }: ModelState, user: string): UserState => {
   const person = people.get(user) ?? { active: true, superuser: false, grants: new Map(), groups: new Map() };
   people.set(user, person);
   return person;
 };
 
-/** Makes a change. @returns whether it made a difference */
-export function make(facts: Facts, change: Change): boolean {
-  const { people, groups, sockets } = facts;
+/**
+ * Applies a change to the model.
+ *
+ * @returns whether it changed anything
+ */
+export function applyChange(state: ModelState, change: Change): boolean {
+  const { people, groups, sockets } = state;
   const group = (name: string) => groups.set(name, groups.get(name) ?? new Map()).get(name);
   const granted = (holder: Holder) =>
     typeof holder === "string" ? people.get(holder)?.grants : groups.get(holder.group);
-  // Somebody unknown is active and no superuser: to say so again makes nobody known.
+  // An unknown user is active and not a superuser. Setting a flag to its default does not create
+  // the user.
   const flag = (user: string, name: "active" | "superuser", value: boolean) => {
     const differs = (people.get(user)?.[name] ?? name === "active") !== value;
-    if (differs) known(facts, user)[name] = value;
+    if (differs) userState(state, user)[name] = value;
     return differs;
   };
   const give = (ends: Map<string, number | null> | undefined, name: string, until: number | null = null) => {
@@ -73,7 +81,7 @@ export function make(facts: Facts, change: Change): boolean {
   switch (change.kind) {
     case "grant": {
       const { holder, permission, until } = change;
-      if (typeof holder === "string") known(facts, holder);
+      if (typeof holder === "string") userState(state, holder);
       else group(holder.group);
       return give(granted(holder), permission, until);
     }
@@ -81,7 +89,7 @@ export function make(facts: Facts, change: Change): boolean {
       return !!granted(change.holder)?.delete(change.permission);
     case "add-to-group":
       group(change.group);
-      return give(known(facts, change.user).groups, change.group, change.until);
+      return give(userState(state, change.user).groups, change.group, change.until);
     case "remove-from-group":
       return !!people.get(change.user)?.groups.delete(change.group);
     case "create-group":
@@ -95,14 +103,14 @@ export function make(facts: Facts, change: Change): boolean {
       return flag(change.user, "superuser", change.superuser);
     case "delete-user":
     case "end-session": {
-      const whose = (one: { user: string | null; login: string | null }) =>
+      const belongs = (one: { user: string | null; login: string | null }) =>
         change.kind === "delete-user" ? one.user === change.user : one.login === change.session;
-      facts.tokens = facts.tokens.filter((token) => !whose(token));
-      const closed = sockets.filter((socket) => socket.open && whose(socket));
+      state.tokens = state.tokens.filter((token) => !belongs(token));
+      const closed = sockets.filter((socket) => socket.open && belongs(socket));
       for (const socket of closed) socket.open = false;
       if (change.kind === "delete-user") return people.delete(change.user) || closed.length > 0;
       const [device = "", number = "0"] = change.session.split(".");
-      facts.endings.set(device, Math.max(facts.endings.get(device) ?? 0, Number(number) + 1));
+      state.endings.set(device, Math.max(state.endings.get(device) ?? 0, Number(number) + 1));
       return true;
     }
     case "recheck":
@@ -110,21 +118,26 @@ export function make(facts: Facts, change: Change): boolean {
   }
 }
 
-/** Sockets that a change has to be drawn for, as they are when it is. `ended`: whatever the rules say. */
+/**
+ * The sockets that must be checked after a change. If `ended` is true, they are closed whatever the
+ * rules say.
+ */
 export interface Consequence {
   readonly ended: boolean;
-  readonly sockets: (facts: Facts) => readonly Socket[];
+  readonly sockets: (state: ModelState) => readonly Socket[];
 }
 
-/** Asked before the change is made: afterwards nothing may tell any more who was in a group. */
-export function consequenceOf(facts: Facts, change: Change): Consequence {
+/**
+ * Must be called before the change is made, because the members of a group are unknown afterwards.
+ */
+export function consequenceOf(state: ModelState, change: Change): Consequence {
   const live = (wanted: (socket: Socket) => boolean): Consequence => ({
     ended: false,
     sockets: (now) => now.sockets.filter((socket) => isLive(now, socket) && wanted(socket)),
   });
   const ofUser = (user: string) => live((socket) => socket.user === user);
   switch (change.kind) {
-    // What only gives takes nothing away.
+    // These changes only add access.
     case "grant":
     case "add-to-group":
     case "create-group":
@@ -135,18 +148,18 @@ export function consequenceOf(facts: Facts, change: Change): Consequence {
       return change.superuser ? live(() => false) : ofUser(change.user);
     case "revoke":
       if (typeof change.holder === "string") return ofUser(change.holder);
-      return live(isMember(facts, change.holder.group));
+      return live(isMember(state, change.holder.group));
     case "delete-group": {
-      const members = facts.sockets
+      const members = state.sockets
         .map(({ user }) => user)
-        .filter((user) => isMember(facts, change.group)({ user }));
+        .filter((user) => isMember(state, change.group)({ user }));
       return live(({ user }) => members.includes(user));
     }
     case "delete-user":
     case "end-session": {
-      const whose = ({ user, login }: Socket) =>
+      const belongs = ({ user, login }: Socket) =>
         change.kind === "delete-user" ? user === change.user : login === change.session;
-      const ended = facts.sockets.filter((socket) => socket.connected && whose(socket));
+      const ended = state.sockets.filter((socket) => socket.connected && belongs(socket));
       return {
         ended: true,
         sockets: (now) => ended.filter((socket) => socket.connected && isYoung(now, socket)),
@@ -161,26 +174,30 @@ export function consequenceOf(facts: Facts, change: Change): Consequence {
 }
 
 const isMember =
-  ({ people }: Facts, group: string) =>
+  ({ people }: ModelState, group: string) =>
   ({ user }: Pick<Socket, "user">) =>
     user !== null && !!people.get(user)?.groups.has(group);
 
-/** Clears away what has ended by itself. @returns what has to be drawn from it */
-export function sweep(facts: Facts): Consequence[] {
+/**
+ * Removes expired grants and memberships.
+ *
+ * @returns the consequences of their removal
+ */
+export function removeExpired(state: ModelState): Consequence[] {
   const users = new Set<string>();
   const groups = new Set<string>();
   const clear = (ends: Map<string, number | null>, ended: () => void) => {
-    for (const [name, end] of ends) if (end !== null && end <= facts.now && ends.delete(name)) ended();
+    for (const [name, end] of ends) if (end !== null && end <= state.now && ends.delete(name)) ended();
   };
-  for (const [user, { grants, groups: joined }] of facts.people) {
+  for (const [user, { grants, groups: joined }] of state.people) {
     clear(grants, () => users.add(user));
     clear(joined, () => users.add(user));
   }
-  for (const [group, grants] of facts.groups) clear(grants, () => groups.add(group));
+  for (const [group, grants] of state.groups) clear(grants, () => groups.add(group));
   return [
-    ...[...users].map((user) => consequenceOf(facts, { kind: "recheck", user })),
+    ...[...users].map((user) => consequenceOf(state, { kind: "recheck", user })),
     ...[...groups].map((group) =>
-      consequenceOf(facts, { kind: "revoke", holder: { group }, permission: "" }),
+      consequenceOf(state, { kind: "revoke", holder: { group }, permission: "" }),
     ),
   ];
 }

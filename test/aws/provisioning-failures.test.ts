@@ -20,8 +20,8 @@ const functionOf = (account: string, name = "moderation") =>
 const OWN = functionOf("123456789012");
 const PRODUCTION = { StageName: "production" };
 
-describe("AWS shows what was made only after a while", () => {
-  test("and a run that failed after it made its API goes on with that one", async () => {
+describe("an API that AWS lists only after a delay", () => {
+  test("is used by the same run after a failed step", async () => {
     world.aws.apis.showsAfterMs = 600_000;
     let isHit = false;
     world.aws.fault = (operation) => {
@@ -33,7 +33,7 @@ describe("AWS shows what was made only after a while", () => {
     expect(ids()).toHaveLength(1);
   });
 
-  test("and the next run, after one that ended well or was killed half-way, makes none beside it", async () => {
+  test("is not created again by the next run, after success or a crash", async () => {
     world.aws.apis.showsAfterMs = 600_000;
     const provisioner = world.define();
     const dies = provisioner.apply(({ what }) => {
@@ -46,7 +46,7 @@ describe("AWS shows what was made only after a while", () => {
     expect(ids()).toHaveLength(1);
   });
 
-  test("and fails meanwhile: it is asked again", async () => {
+  test("is read again if AWS answers that it does not exist", async () => {
     let isLost = false;
     world.aws.fault = (operation) => {
       if (operation !== "CreateApi" || isLost) return undefined;
@@ -64,7 +64,7 @@ describe("AWS shows what was made only after a while", () => {
     expect(ids()).toHaveLength(1);
   });
 
-  test("and goes on showing what is gone: that is not taken for somebody else's", async () => {
+  test("is not confused with a deleted API that AWS still lists", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const [gone] = world.aws.apis.all();
@@ -79,8 +79,8 @@ describe("AWS shows what was made only after a while", () => {
   });
 });
 
-describe("an API that AWS does not show", () => {
-  test("may be another account's: nothing is done, and nothing forgotten, until that is said", async () => {
+describe("an API that AWS does not return", () => {
+  test("can belong to another account, so nothing changes until the user decides", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const record = await world.record();
@@ -106,7 +106,7 @@ describe("an API that AWS does not show", () => {
     expect(ids()).toHaveLength(1);
   });
 
-  test("was being removed, where a run was cut off behind that: the next one ends it, or makes another", async () => {
+  test("is removed or created again by the next run if its removal was interrupted", async () => {
     for (const next of ["destroy", "apply"] as const) {
       const provisioner = world.define();
       await provisioner.apply();
@@ -121,7 +121,7 @@ describe("an API that AWS does not show", () => {
     }
   });
 
-  test("was only half made and is being removed: likewise", async () => {
+  test("is removed or created again if it was incomplete", async () => {
     const provisioner = world.define();
     const dies = provisioner.apply(({ what }) => {
       if (what === "route $connect") throw new Error("killed");
@@ -135,7 +135,7 @@ describe("an API that AWS does not show", () => {
     expect(ids()).toHaveLength(1);
   });
 
-  test("is in the region in which it was begun", async () => {
+  test("is looked up in the region in which it was created", async () => {
     world.aws.fault = () => ({ kind: "refused", status: 403, type: "AccessDeniedException" });
     await expect(world.define().apply()).rejects.toThrow(/CreateApi in eu-west-1 was answered 403/);
     await expect(world.define({ region: "us-east-1" }).apply()).rejects.toThrow(
@@ -144,7 +144,7 @@ describe("an API that AWS does not show", () => {
   });
 });
 
-test("an API whose making is never answered is made twice at most, and then a run ends", async () => {
+test("an API is created at most twice if AWS never answers, and then the run fails", async () => {
   world.aws.apis.showsAfterMs = 3_600_000;
   world.aws.fault = (operation) => (operation === "CreateApi" ? { kind: "answer lost" } : undefined);
   await expect(world.define().apply()).rejects.toThrow(
@@ -153,8 +153,8 @@ test("an API whose making is never answered is made twice at most, and then a ru
   expect(ids()).toHaveLength(2);
 });
 
-describe("what others have at AWS", () => {
-  test("two of our APIs in use are told apart by taking away the tags that the error names", async () => {
+describe("resources of other owners at AWS", () => {
+  test("two served APIs of one gateway are resolved by removing the tags that the error names", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const kept = world.apiId();
@@ -175,7 +175,7 @@ describe("what others have at AWS", () => {
     expect(kept).not.toBe(second);
   });
 
-  test("ways to another stage of our API stay, and an address that leads there is not taken", async () => {
+  test("mappings to another stage of the API stay, and a domain that leads there is not taken", async () => {
     await world.define().apply();
     const ApiId = world.apiId();
     world.aws.apis.CreateStage({ ApiId, StageName: "staging" });
@@ -202,7 +202,7 @@ describe("what others have at AWS", () => {
     expect(status.problem).toMatch(/is already mapped to the API/);
   });
 
-  test("a domain that another database's gateway of the same name is making stays", async () => {
+  test("a domain that the gateway of another database is creating stays", async () => {
     await world.define().apply();
     world.aws.apis.domains.CreateDomainName({
       DomainName: DOMAIN.name,
@@ -213,7 +213,7 @@ describe("what others have at AWS", () => {
     expect(words(await world.define().planDestruction())).not.toContain("remove domain ws.example.com");
   });
 
-  test("another database's API is taken by import alone, which says so, and is not that database's any more", async () => {
+  test("an API of another database is taken over only by import, which reports it", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -228,7 +228,7 @@ describe("what others have at AWS", () => {
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("a stage's or a key's owner is told by status, and stays", async () => {
+  test("authorization, API keys and certificates that others set are reported by status and kept", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -246,7 +246,7 @@ describe("what others have at AWS", () => {
     });
   });
 
-  test("what a URL or header of others says is not shown: it may be a secret", async () => {
+  test("an unknown URL or header is not printed, because it can be a secret", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -266,7 +266,7 @@ describe("what others have at AWS", () => {
 });
 
 describe("import", () => {
-  /** Registered by hand, and serving. */
+  /** A gateway that was registered manually and serves. */
   async function byHand(registration: object = {}): Promise<string> {
     const { apis } = world.aws;
     const { ApiId = "" } = apis.CreateApi({
@@ -289,7 +289,7 @@ describe("import", () => {
     return ApiId;
   }
 
-  test("keeps sockets at their stage", async () => {
+  test("keeps connections at their stage", async () => {
     const provisioner = world.define();
     const ApiId = await byHand();
     const record = await world.record();
@@ -303,7 +303,7 @@ describe("import", () => {
     );
   });
 
-  test("keeps how answers come: what somebody has not deployed does not hand them over", async () => {
+  test("keeps the reply mode: undeployed changes at AWS do not return replies", async () => {
     const provisioner = world.define({ stage: "prod" });
     const ApiId = await byHand({ replies: "push" });
     const RouteId = world.aws.apis.GetRoutes({ ApiId }).Items?.[0]?.RouteId;
@@ -316,7 +316,7 @@ describe("import", () => {
     expect((await world.record())?.replies).toBe("route");
   });
 
-  test("of an API with another gateway's secret gives it one of its own", async () => {
+  test("of an API with the secret of another gateway creates a new secret", async () => {
     await world.define({ name: "other" }).apply();
     const secret = secretOf(world.served("production", "other").integrations[0] ?? {});
     const provisioner = world.define({ stage: "prod" });
@@ -329,7 +329,7 @@ describe("import", () => {
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("of an API that a stack has taken over meanwhile is undone by release alone", async () => {
+  test("of an API that a stack took over can be undone only with release", async () => {
     const provisioner = world.define();
     await provisioner.apply();
     const [api] = world.aws.apis.all();
@@ -340,7 +340,7 @@ describe("import", () => {
     ]);
   });
 
-  test("is undone without a trace: of the stage and the domain too", async () => {
+  test("is undone completely, including the stage and the domain", async () => {
     const provisioner = world.define({ domain: DOMAIN });
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -351,15 +351,15 @@ describe("import", () => {
       world.aws.apis.domains.GetDomainName({ DomainName: DOMAIN.name }),
     ];
     expect(resources.map(({ Tags }) => Tags)).toEqual([{}, {}, {}]);
-    // And is another's like any other API.
+    // It then belongs to another owner, as any other API.
     await provisioner.adopt(ApiId);
     await provisioner.apply();
     expect(words(await provisioner.planDestruction())).not.toContain("remove domain ws.example.com");
   });
 });
 
-describe("import finds", () => {
-  test("that the gateway has an API, though no list shows it yet", async () => {
+describe("import with a record in the database", () => {
+  test("rejects the import if the gateway has an API, although AWS does not list it yet", async () => {
     world.aws.apis.showsAfterMs = 600_000;
     const provisioner = world.define();
     await provisioner.apply();
@@ -373,7 +373,7 @@ describe("import finds", () => {
     expect(await world.record()).toEqual(record);
   });
 
-  test("that what is registered by hand is another API, or says no stage", async () => {
+  test("rejects another API than the registered one, and a record without a stage", async () => {
     const provisioner = world.define();
     const { ApiId = "" } = world.aws.apis.CreateApi({
       Name: "made by hand",
@@ -398,7 +398,7 @@ describe("import finds", () => {
     expect(await world.record()).toMatchObject({ apiId: ApiId, endpoint: "https://ws.example.com" });
   });
 
-  test("how answers came, of a gateway that was released while it pushed: they are pushed until others come", async () => {
+  test("keeps the push mode of a released gateway until the answers change", async () => {
     const pushing = world.define({ replies: "push" });
     await pushing.apply();
     const apiId = world.apiId();
@@ -417,7 +417,7 @@ describe("import finds", () => {
 describe("functions", () => {
   beforeEach(() => world.aws.functions.add(OWN));
 
-  test("of another account are let be called by their owner, and neither looked at nor changed", async () => {
+  test("of another account get their permission from its owner, and are neither read nor changed", async () => {
     const theirs = functionOf("999999999999");
     const options = { routes: { theirs: { lambda: theirs }, own: { lambda: OWN } }, account: "123456789012" };
     const provisioner = world.define(options);
@@ -428,7 +428,7 @@ describe("functions", () => {
     await provisioner.destroy();
   });
 
-  test("that others have pointed an imported API at stand in nobody's way", async () => {
+  test("with permissions of other owners for an imported API do not block a run", async () => {
     const provisioner = world.define({ account: "123456789012" });
     await provisioner.apply();
     const ApiId = world.apiId();
@@ -446,7 +446,7 @@ describe("functions", () => {
     expect(await provisioner.plan()).toEqual({ steps: [] });
   });
 
-  test("that only a former deployment calls may be for a minute more, and as long as another stage may", async () => {
+  test("keep their permission for a minute after the last deployment that calls them, and while another stage calls them", async () => {
     await world.define({ routes: { own: { lambda: OWN } } }).apply();
     const provisioner = world.define();
     let deployedAt = 0;
@@ -464,7 +464,7 @@ describe("functions", () => {
   });
 });
 
-test("a wait that a run was stopped in is waited by the next one", async () => {
+test("an interrupted wait is repeated by the next run", async () => {
   await world.define().apply();
   world.aws.clock.advance(60_000);
   const ending = new AbortController();
@@ -484,7 +484,7 @@ test("a wait that a run was stopped in is waited by the next one", async () => {
   expect(deployedAt - recordedAt).toBeGreaterThanOrEqual(6000);
 });
 
-test("more routes than fit beside the present ones are refused before anything is made", async () => {
+test("more routes than fit beside the existing ones are rejected before anything is created", async () => {
   const routes = (name: string): GatewayOptions["routes"] =>
     Object.fromEntries(Array.from({ length: 160 }, (_, n) => [`${name}${n}`, `${CHAT}/${name}${n}`]));
   await world.define({ routes: routes("a") as never }).apply();
@@ -496,7 +496,7 @@ test("more routes than fit beside the present ones are refused before anything i
   expect(world.aws.changes).toBe(changes);
 });
 
-test("a removal goes no further than was agreed to, in whichever round", async () => {
+test("a removal stops at what was confirmed, in each round", async () => {
   const provisioner = world.define();
   await provisioner.apply();
   const ApiId = world.apiId();
@@ -511,7 +511,7 @@ test("a removal goes no further than was agreed to, in whichever round", async (
   expect(ids()).toEqual([ApiId]);
 });
 
-test("the audit names what was begun and not answered", async () => {
+test("the audit contains operations that were started and not answered", async () => {
   const provisioner = world.define();
   await provisioner.apply();
   world.aws.fault = (operation) => (operation === "DeleteApi" ? { kind: "answer lost" } : undefined);
@@ -528,7 +528,7 @@ test("the audit names what was begun and not answered", async () => {
   });
 });
 
-test("settings of a route go before the route does: AWS changes no stage that still has them", async () => {
+test("settings of a route are removed before the route, because AWS rejects changes of the stage otherwise", async () => {
   const routes = { moderate: "https://www.example.com/ws/moderation/moderate" };
   await world.define({ routes }).apply();
   const RouteSettings = { moderate: { LoggingLevel: "ERROR" as const } };
@@ -539,7 +539,7 @@ test("settings of a route go before the route does: AWS changes no stage that st
   expect(await provisioner.plan()).toEqual({ steps: [] });
 });
 
-test("a domain that nobody can have in DNS yet does not become the only way to a gateway that serves", async () => {
+test("a domain without DNS records does not become the only address of a gateway that serves", async () => {
   await world.define().apply();
   const alone = world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true });
   await expect(alone.plan()).rejects.toThrow(
@@ -550,7 +550,7 @@ test("a domain that nobody can have in DNS yet does not become the only way to a
   expect(await world.record()).toMatchObject({ endpoint: "https://ws.example.com" });
 });
 
-test("what is deployed by AWS's clock, and whose clock differs, is served for a minute before anything is taken away", async () => {
+test("a deployment is served for a minute before a removal, although the clock of AWS differs", async () => {
   for (const skewMs of [-120_000, 120_000]) {
     await world.define({ domain: DOMAIN }).apply();
     const provisioner = world.define({ timeoutMs: 10_000 });
@@ -560,7 +560,7 @@ test("what is deployed by AWS's clock, and whose clock differs, is served for a 
     });
     await expect(dies).rejects.toThrow("killed");
     deployedAt = world.aws.clock.now;
-    // As if AWS had written down another time.
+    // Simulates another time at AWS.
     const { Items = [] } = world.aws.apis.GetDeployments({ ApiId: world.apiId() });
     for (const deployment of Items) deployment.CreatedDate = new Date(deployedAt + skewMs);
     let removedAt = 0;
@@ -575,10 +575,10 @@ test("what is deployed by AWS's clock, and whose clock differs, is served for a 
   }
 });
 
-test("a run that another has taken over from while it waited takes nothing away", async () => {
+test("a run that was taken over while it waited removes nothing", async () => {
   await world.define({ domain: DOMAIN }).apply();
   world.aws.fault = (operation) => {
-    if (operation === "DeleteApiMapping") throw new Error("it was taken away");
+    if (operation === "DeleteApiMapping") throw new Error("it was removed");
     return undefined;
   };
   const { db } = world.storage;

@@ -14,53 +14,66 @@ import {
 } from "../../../src/local/emulator.ts";
 import { Client } from "../../local/rig.ts";
 import { bySmithy } from "../by-smithy.ts";
-import { ConformanceBackend, type Recorded, type Wanted, type WantedOfConnect } from "./backend.ts";
+import {
+  type AnswerOptions,
+  ConformanceBackend,
+  type ConnectAnswerOptions,
+  type Recorded,
+} from "./backend.ts";
 
-/** The URL of a real API; undefined where the suite runs against a gateway of its own. */
+/** The URL of a real API. Undefined if the suite runs against a local gateway. */
 const REAL = process.env.SALLYPORT_AWS_URL;
 
-/** Signs for the local gateway, which checks. */
+/** Signs calls to the local gateway, which verifies signatures. */
 export const LOCAL_KEY = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "not/a+secret" };
 
-/** Ids as AWS makes them. */
+/** Connection ids in the format of AWS. */
 export const ID = /^[A-Za-z0-9_-]{15}=$/;
 
-/** A well-formed id that nobody has. */
-export const NOBODY = "L0SM9cOFvHcCIhw=";
+/** A well-formed id without a connection. */
+export const UNKNOWN_ID = "L0SM9cOFvHcCIhw=";
 
 /**
- * A case that only the gateway on this machine can play.
+ * Defines a test that needs the local gateway.
  *
- * @param needs what it takes, which is why it is skipped elsewhere
+ * @param needs the required feature, which is the reason to skip the test on AWS
  */
-export function onDesk(name: string, needs: string, play: () => Promise<void>): void {
+export function testLocally(name: string, needs: string, play: () => Promise<void>): void {
   test(
     name,
     REAL === undefined ? play : ({ skip }) => skip(`It needs ${needs}: only the local gateway has it.`),
   );
 }
 
-/** A gateway, this machine's or AWS's, before the suite's backend. */
-export interface Desk {
-  /** Where sockets connect to. */
+/** A gateway under test, local or on AWS, in front of the backend of the suite. */
+export interface GatewayUnderTest {
+  /** WebSocket URL. */
   readonly url: string;
-  /** Base of the Management API. */
+  /** Base URL of the Management API. */
   readonly endpoint: string;
-  /** AWS's id of the API. */
+  /** The id of the API. */
   readonly apiId: string;
   readonly stage: string;
-  /** The gateway itself, where it is on this machine. */
+  /** The local gateway. Throws if the suite runs against AWS. */
   readonly local: LocalGateway;
-  /** Origin of the backend, as this process reaches it. */
+  /** Origin of the backend for this process. */
   readonly backend: string;
 }
 
-/** What a client connects to. */
-export type Place = Pick<Desk, "url" | "backend">;
+/** What a client needs to connect. */
+export type Place = Pick<GatewayUnderTest, "url" | "backend">;
 
-/** @param options of the local gateway; a case that gives any, or none as `{}`, is for it alone */
-export async function openDesk(options?: Partial<LocalGatewayOptions>, behind?: string): Promise<Desk> {
-  if (REAL !== undefined && options === undefined) return realDesk(REAL);
+/**
+ * Opens the gateway under test.
+ *
+ * @param options options of the local gateway. A test that passes any, or `{}`, needs a local
+ * gateway of its own.
+ */
+export async function openGateway(
+  options?: Partial<LocalGatewayOptions>,
+  behind?: string,
+): Promise<GatewayUnderTest> {
+  if (REAL !== undefined && options === undefined) return awsGateway(REAL);
   const backend = behind ?? (await openBackend());
   const single = { target: `${backend}/ws`, routes: { custom: `${backend}/ws/custom` } };
   const setUp = { port: 0, credentials: LOCAL_KEY, ...(options?.apis ? {} : single), ...options };
@@ -70,10 +83,10 @@ export async function openDesk(options?: Partial<LocalGatewayOptions>, behind?: 
   return { url, endpoint, apiId, stage, local, backend };
 }
 
-function realDesk(address: string): Desk {
+function awsGateway(address: string): GatewayUnderTest {
   const backend = process.env.SALLYPORT_AWS_BACKEND;
   if (backend === undefined)
-    throw new Error("SALLYPORT_AWS_BACKEND is not set: where the suite's backend is reached.");
+    throw new Error("SALLYPORT_AWS_BACKEND is not set. Set it to the URL of the suite's backend.");
   const url = new URL(address);
   return {
     url: address,
@@ -81,20 +94,20 @@ function realDesk(address: string): Desk {
     apiId: process.env.SALLYPORT_AWS_API_ID ?? url.host.split(".")[0] ?? "",
     stage: url.pathname.slice(1),
     get local(): LocalGateway {
-      throw new Error("A case that needs the local gateway is declared with onDesk().");
+      throw new Error("A test that needs the local gateway must be defined with testLocally().");
     },
     backend: backend.replace(/\/$/, ""),
   };
 }
 
-/** A backend for APIs that a case makes itself. @returns its origin */
+/** Starts a backend for APIs that a test defines, and returns its origin. */
 export async function openBackend(): Promise<string> {
   const backend = await ConformanceBackend.start();
   onTestFinished(() => backend.close());
   return backend.origin;
 }
 
-/** A route to the suite's backend, which is told the connection's id. */
+/** Returns a route to the backend, with the connection id as a header. */
 export function route(
   origin: string,
   kind: string,
@@ -116,10 +129,13 @@ export function route(
 }
 
 /**
- * A desk whose messages time out soon, unless they go to the route `custom`. Its connects and disconnects have as long as AWS gives
- * them, however busy the machine is.
+ * Opens a gateway with a short timeout for messages, except on the route `custom`. Connects and
+ * disconnects have the timeout of AWS, so that a busy machine does not fail the test.
  */
-export async function openImpatientDesk({ timeoutMs = 50, routeResponse = true } = {}): Promise<Desk> {
+export async function openGatewayWithShortTimeout({
+  timeoutMs = 50,
+  routeResponse = true,
+} = {}): Promise<GatewayUnderTest> {
   const backend = await openBackend();
   const parameters = { "integration.request.header.x-sallyport-request-id": "context.requestId" };
   const routes = {
@@ -128,11 +144,11 @@ export async function openImpatientDesk({ timeoutMs = 50, routeResponse = true }
     $default: route(backend, "default", { parameters, timeoutMs, routeResponse }),
     custom: route(backend, "custom", { routeResponse }),
   };
-  return openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+  return openGateway({ apis: [{ routes, stages: { dev: {} } }] }, backend);
 }
 
-/** What a client's query says: what `$connect` is to be answered, and whatever else. */
-export type Query = WantedOfConnect & Readonly<Record<string, string | number>>;
+/** Query of a client: how to answer its `$connect`, and further parameters. */
+export type Query = ConnectAnswerOptions & Readonly<Record<string, string | number>>;
 
 export interface Offered {
   readonly protocols?: readonly string[];
@@ -141,35 +157,33 @@ export interface Offered {
 
 export interface Connected {
   readonly client: Client;
-  /** The calls so far that belong to this client. */
+  /** Returns the calls of this client so far. */
   calls(): Promise<readonly Recorded[]>;
-  /** Their kinds, in the order in which they arrived. */
+  /** Returns the kinds of its calls in the order in which they arrived. */
   kinds(): Promise<readonly string[]>;
-  /** A call of a kind, once there are as many. */
+  /** Returns a call of a kind, as soon as there are `count` of them. */
   called(kind: string, count?: number): Promise<Recorded>;
-  /** The same, once it has been answered. */
+  /** Returns the same as `called`, after the call was answered. */
   answered(kind: string, count?: number): Promise<Recorded>;
   /** Lets the backend send the answers that it holds. */
   release(): Promise<void>;
 }
 
-/** A client on its way, whose `$connect` is answered as its query says. */
+/** Starts to connect a client. The query contains the answer to its `$connect`. */
 export function connect({ url, backend }: Place, query: Query = {}, offered: Offered = {}): Connected {
   const name = randomBytes(8).toString("hex");
-  const whole = new URL(url);
+  const fullUrl = new URL(url);
   for (const [key, value] of Object.entries({ case: name, ...query }))
-    whole.searchParams.append(key, `${value}`);
-  // `ws` takes several values of a name, which its types do not know.
+    fullUrl.searchParams.append(key, `${value}`);
+  // `ws` accepts several values of a header, but its types do not.
   const headers = { ...offered.headers } as Record<string, string>;
-  const client = new Client(whole.href, [...(offered.protocols ?? [])], { headers });
+  const client = new Client(fullUrl.href, [...(offered.protocols ?? [])], { headers });
   onTestFinished(() => client.socket.terminate());
   const one = async (kind: string, count: number, more = "") => {
     const calls = await callsOf(backend, name, `?kind=${kind}&count=${count}${more}`);
     const found = calls.filter((call) => call.kind === kind)[count - 1];
     if (found) return found;
-    throw new Error(
-      `No ${kind} came; there were ${calls.map((call) => call.kind).join(", ") || "no calls"}.`,
-    );
+    throw new Error(`No ${kind} arrived. Calls: ${calls.map((call) => call.kind).join(", ") || "none"}.`);
   };
   return {
     client,
@@ -181,19 +195,19 @@ export function connect({ url, backend }: Place, query: Query = {}, offered: Off
   };
 }
 
-/** The same, once its socket is open. */
+/** Connects a client and waits until its socket is open. */
 export async function connected(...given: Parameters<typeof connect>): Promise<Connected> {
-  const arrived = connect(...given);
-  await arrived.client.opened;
-  return arrived;
+  const connection = connect(...given);
+  await connection.client.opened;
+  return connection;
 }
 
-/** What a handshake is answered: 101, or what stands in its place. */
+/** Returns the response to a handshake, with status 101 or an error. */
 export function handshake(...given: Parameters<typeof connect>): Promise<HttpAnswer> {
   return upgradeOf(connect(...given).client);
 }
 
-/** The same of a client that is on its way. */
+/** Returns the response to the handshake of a client. */
 export function upgradeOf({ socket }: Client): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     socket.once("upgrade", ({ headers, rawHeaders }) => {
@@ -207,7 +221,11 @@ export function upgradeOf({ socket }: Client): Promise<HttpAnswer> {
   });
 }
 
-/** What a backend recorded of a case or connection. @param query what to wait for */
+/**
+ * Returns the recorded calls of a case or connection.
+ *
+ * @param query what to wait for
+ */
 export async function callsOf(backend: string, name: string, query = ""): Promise<readonly Recorded[]> {
   const answer = await fetch(`${backend}/calls/${encodeURIComponent(name)}${query}`);
   return (await answer.json()) as readonly Recorded[];
@@ -218,32 +236,32 @@ export async function release(backend: string, name: string): Promise<void> {
   await fetch(`${backend}/release/${encodeURIComponent(name)}`, { method: "POST" });
 }
 
-/** Sends a message that is to be answered so. */
-export function say({ client }: Connected, answer: Wanted, fields: object = {}): void {
+/** Sends a message that contains how to answer it. */
+export function sendMessage({ client }: Connected, answer: AnswerOptions, fields: object = {}): void {
   client.socket.send(JSON.stringify({ ...fields, answer }));
 }
 
-/** Sends a message and waits for its answer, so that whatever came before has come. */
-export async function echo(arrived: Connected, body: string, fields: object = {}): Promise<string> {
-  say(arrived, { body }, fields);
-  return arrived.client.text();
+/** Sends a message and waits for its answer, so that everything before it has arrived. */
+export async function echo(connection: Connected, body: string, fields: object = {}): Promise<string> {
+  sendMessage(connection, { body }, fields);
+  return connection.client.text();
 }
 
-/** Writes bytes to a client's socket as they are, past its framing. */
-export function write(arrived: Connected, bytes: Buffer): void {
-  socketOf(arrived).write(bytes);
+/** Writes raw bytes to a client's TCP connection, without framing. */
+export function write(connection: Connected, bytes: Buffer): void {
+  socketOf(connection).write(bytes);
 }
 
-/** Resets a client's connection, as a machine does that knows nothing of it any more. */
-export function reset(arrived: Connected): void {
-  socketOf(arrived).resetAndDestroy();
+/** Resets a client's TCP connection, as a host does that has lost its state. */
+export function reset(connection: Connected): void {
+  socketOf(connection).resetAndDestroy();
 }
 
 function socketOf({ client }: Connected): Socket {
   return (client.socket as unknown as { readonly _socket: Socket })._socket;
 }
 
-/** A header of a recorded call, whatever its case. */
+/** Returns a header of a recorded call. The letter case does not matter. */
 export function headerOf({ rawHeaders }: Pick<Recorded, "rawHeaders">, name: string): string | undefined {
   const at = rawHeaders.findIndex(
     (header, index) => index % 2 === 0 && header.toLowerCase() === name.toLowerCase(),
@@ -251,12 +269,12 @@ export function headerOf({ rawHeaders }: Pick<Recorded, "rawHeaders">, name: str
   return at < 0 ? undefined : rawHeaders[at + 1];
 }
 
-/** Names of a call's headers, in lower case. */
+/** Returns the header names of a call in lower case. */
 export function headerNames({ rawHeaders }: Pick<Recorded, "rawHeaders">): readonly string[] {
   return rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
 }
 
-/** Query of a call. */
+/** Returns the query of a call. */
 export function queryOf({ url }: Recorded): URLSearchParams {
   return new URL(url, "http://backend").searchParams;
 }
@@ -268,7 +286,7 @@ export interface HttpAnswer {
   readonly body: string;
 }
 
-/** A request to the gateway's host as it is given, unsigned. */
+/** Sends an unsigned request to the host of the gateway. */
 export function http(
   endpoint: string,
   method: string,
@@ -287,9 +305,13 @@ export function http(
   });
 }
 
-/** Calls the Management API, signed as its caller would. @param path below the endpoint, encoded */
+/**
+ * Sends a signed call to the Management API.
+ *
+ * @param path encoded path below the endpoint
+ */
 export async function manage(
-  { endpoint }: Pick<Desk, "endpoint">,
+  { endpoint }: Pick<GatewayUnderTest, "endpoint">,
   method: "POST" | "GET" | "DELETE",
   path: string,
   body: string | Buffer = "",
@@ -302,9 +324,9 @@ export async function manage(
   return http(endpoint, method, url.pathname, { headers, body: data });
 }
 
-/** A client of AWS's SDK that calls once. */
+/** Returns a client of the AWS SDK that does not retry. */
 export async function sdk(
-  { endpoint }: Pick<Desk, "endpoint">,
+  { endpoint }: Pick<GatewayUnderTest, "endpoint">,
   key?: { readonly accessKeyId: string; readonly secretAccessKey: string },
 ): Promise<ApiGatewayManagementApiClient> {
   const client = new ApiGatewayManagementApiClient({
@@ -327,19 +349,19 @@ function regionOf(endpoint: string): string {
   );
 }
 
-/** Path of a connection below a stage. */
+/** Returns the path of a connection below a stage. */
 export function at(connectionId: string): string {
   return `/@connections/${encodeURIComponent(connectionId)}`;
 }
 
-/** A client's connection id, as the backend was told it. */
-export async function idOf(arrived: Connected): Promise<string> {
-  const id = headerOf(await arrived.called("connect"), "connectionId") ?? "";
+/** Returns the connection id of a client, as the backend received it. */
+export async function idOf(connection: Connected): Promise<string> {
+  const id = headerOf(await connection.called("connect"), "connectionId") ?? "";
   expect(id).toMatch(ID);
   return id;
 }
 
-/** Expects an error frame, byte for byte. @returns the request's id in it */
+/** Expects an error frame, byte for byte. Returns the request id in it. */
 export function expectErrorFrame(frame: string, message: string, connectionId: string): string {
   const { requestId } = JSON.parse(frame) as { requestId: string };
   expect(requestId).toMatch(ID);

@@ -5,12 +5,12 @@ import type { Fault } from "./control-plane/server.ts";
 import { expectServed } from "./expect-served.ts";
 import { CHAT, ProvisioningWorld, REGION } from "./provisioning-world.ts";
 
-const LIVES = Number(process.env.PROVISIONING_LIVES ?? 10);
+const GATEWAYS = Number(process.env.PROVISIONING_GATEWAYS ?? 10);
 const SEED = Number(process.env.PROVISIONING_SEED ?? Date.now() % 2 ** 31);
-/** Edits, rotations and removals of one gateway. */
+/** Number of edits, rotations and removals of a gateway. */
 const EVENTS = 8;
 
-/** The same numbers for the same seed: mulberry32. */
+/** Returns a generator that gives the same numbers for the same seed (mulberry32). */
 function numbers(seed: number): () => number {
   let state = seed;
   return () => {
@@ -34,7 +34,7 @@ const FAULTS: readonly Fault[] = [
   { kind: "answer lost" },
 ];
 
-class Life {
+class RandomGateway {
   readonly #world: ProvisioningWorld;
   readonly #random: () => number;
 
@@ -73,10 +73,10 @@ class Life {
     };
   }
 
-  /** Something goes wrong at one of a run's changes, or the run dies before one of its steps. */
+  /** One of the changes of a run fails, or the run is killed before one of its steps. */
   async #disturbed(
     isServing: boolean,
-    run: (told: () => void, signal: AbortSignal) => Promise<unknown>,
+    run: (onStep: () => void, signal: AbortSignal) => Promise<unknown>,
   ): Promise<void> {
     const { aws } = this.#world;
     const from = aws.changes;
@@ -84,13 +84,13 @@ class Life {
     const fault = this.#random() < 0.5 ? this.#oneOf(FAULTS) : undefined;
     const isKilled = this.#random() < 0.5;
     const ending = new AbortController();
-    let told = 0;
+    let steps = 0;
     aws.fault = async (operation, change) => {
       if (isServing) await this.#check(`before ${operation}`);
       return change === from + at ? fault : undefined;
     };
     await run(() => {
-      if (fault || ++told !== at) return;
+      if (fault || ++steps !== at) return;
       if (isKilled) throw new Error("killed");
       ending.abort();
     }, ending.signal).catch((error: unknown) => {
@@ -101,7 +101,7 @@ class Life {
       if (!isExpected) throw error;
     });
     aws.fault = () => undefined;
-    if (isServing) await this.#check("after a run that was disturbed");
+    if (isServing) await this.#check("after an interrupted run");
   }
 
   async #check(where: string): Promise<void> {
@@ -111,7 +111,7 @@ class Life {
     await expectServed(this.#world, where);
   }
 
-  async live(): Promise<void> {
+  async run(): Promise<void> {
     // An interrupted removal can leave an API whose domain is gone. The next apply completes it.
     let isWhole = true;
     for (let event = 0; event < EVENTS; event++) {
@@ -119,10 +119,10 @@ class Life {
       const provisioner = (signal?: AbortSignal) => this.#world.define(options, signal ? { signal } : {});
       const kind = this.#oneOf(["edit", "edit", "edit", "rotate", "destroy"] as const);
       if (kind === "destroy") isWhole = false;
-      await this.#disturbed(isWhole, async (told, signal) => {
-        if (kind === "rotate") await provisioner(signal).rotateSecret(told);
-        else if (kind === "destroy") await provisioner(signal).destroy(told);
-        else await provisioner(signal).apply(told);
+      await this.#disturbed(isWhole, async (onStep, signal) => {
+        if (kind === "rotate") await provisioner(signal).rotateSecret(onStep);
+        else if (kind === "destroy") await provisioner(signal).destroy(onStep);
+        else await provisioner(signal).apply(onStep);
       });
       const refusal = await provisioner()
         .plan()
@@ -130,7 +130,7 @@ class Life {
           () => undefined,
           (error: unknown) => error,
         );
-      // A domain that nobody has in DNS yet is not to be the only one.
+      // A domain without DNS records must not be the only one.
       if (refusal instanceof ConfigurationError && /which does not exist yet/.test(refusal.message)) continue;
       await provisioner().apply();
       isWhole = true;
@@ -159,13 +159,13 @@ class Life {
 let world: ProvisioningWorld | undefined;
 afterEach(() => world?.close());
 
-test(`${LIVES} lives of gateways that are edited, rotated and removed, and whose runs are cut off anywhere`, async () => {
-  console.log(`provisioning: ${LIVES} lives, seed ${SEED}`);
-  for (let life = 0; life < LIVES; life++) {
+test(`${GATEWAYS} gateways with random edits, rotations and removals, and runs interrupted at random steps`, async () => {
+  console.log(`provisioning: ${GATEWAYS} gateways, seed ${SEED}`);
+  for (let gateway = 0; gateway < GATEWAYS; gateway++) {
     world = await ProvisioningWorld.open();
     for (const lambda of FUNCTIONS) world.aws.functions.add(lambda);
-    await new Life(world, numbers(SEED + life)).live().catch((error: unknown) => {
-      throw new Error(`PROVISIONING_SEED=${SEED + life} PROVISIONING_LIVES=1`, { cause: error });
+    await new RandomGateway(world, numbers(SEED + gateway)).run().catch((error: unknown) => {
+      throw new Error(`PROVISIONING_SEED=${SEED + gateway} PROVISIONING_GATEWAYS=1`, { cause: error });
     });
     await world.close();
     world = undefined;

@@ -1,17 +1,17 @@
 import fc from "fast-check";
 import { CHANNELS, type Design, PERMISSIONS, USERS, VIEWS } from "./app.ts";
-import type { Holder, Rule } from "./oracle.ts";
+import type { Holder, Rule } from "./model.ts";
 import type {
+  AudienceDraft,
+  ConnectAttempt,
   Draft,
-  Knock,
+  MessageFields,
   Question,
   Racer,
-  RaceStory,
+  RaceScenario,
+  Removal,
+  Scenario,
   Step,
-  Story,
-  Taking,
-  Wanted,
-  Words,
 } from "./steps.ts";
 import type { Name } from "./world.ts";
 
@@ -47,8 +47,10 @@ const channel = fc.oneof(
   { weight: 1, arbitrary: fc.constant("nowhere") },
 );
 const socket = fc.nat(30);
-const login = fc.tuple(user, fc.constantFrom("phone", "desk")).map(([owner, device]) => `${owner}-${device}`);
-/** There, once in so many times. */
+const login = fc
+  .tuple(user, fc.constantFrom("phone", "laptop"))
+  .map(([owner, device]) => `${owner}-${device}`);
+/** Defined once in `once` draws, otherwise undefined. */
 const maybe = <Value>(arbitrary: fc.Arbitrary<Value>, once = 2) =>
   fc.oneof({ weight: once - 1, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary });
 const lasts = maybe(fc.integer({ min: 1, max: 60_000 }), 3);
@@ -62,14 +64,14 @@ const maybeRule: fc.Arbitrary<Rule> = fc.oneof(
   { weight: 3, arbitrary: fc.constant({}) },
   { weight: 2, arbitrary: rule },
 );
-/** What a send may require. */
+/** The requirement of a send. */
 const required: fc.Arbitrary<Rule> = maybeRule.map(({ any, all }) => ({
   ...(any ? { any } : {}),
   ...(all ? { all } : {}),
 }));
-const broad = fc.constant<Wanted>("everyone");
-const narrow: fc.Arbitrary<Wanted> = socket.map((number) => ({ socket: number }));
-const to: fc.Arbitrary<Wanted> = fc.oneof(
+const broad = fc.constant<AudienceDraft>("everyone");
+const narrow: fc.Arbitrary<AudienceDraft> = socket.map((number) => ({ socket: number }));
+const to: fc.Arbitrary<AudienceDraft> = fc.oneof(
   { weight: 2, arbitrary: channel.map((name) => ({ channel: name })) },
   { weight: 4, arbitrary: fc.nat(20).map((number) => ({ joined: number })) },
   { weight: 2, arbitrary: user.map((name) => ({ user: name })) },
@@ -78,7 +80,7 @@ const to: fc.Arbitrary<Wanted> = fc.oneof(
   { weight: 2, arbitrary: fc.constant("everyone" as const) },
 );
 
-/** Leaves out what is undefined, as the app's own callers do. */
+/** Omits undefined fields, as apps do. */
 const given = <Value extends object>(arbitrary: fc.Arbitrary<Value>): fc.Arbitrary<Value> =>
   arbitrary.map(
     (value) => Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as Value,
@@ -90,7 +92,7 @@ const holder: fc.Arbitrary<Holder> = fc.oneof(
 );
 type Kind<Name extends Draft["kind"]> = Extract<Draft, { kind: Name }>;
 const kind = <Name extends Draft["kind"]>(name: Name) => fc.constant(name);
-const take = fc.record({ kind: kind("take"), number: fc.nat(50) });
+const removeExisting = fc.record({ kind: kind("remove-existing"), number: fc.nat(50) });
 const change: fc.Arbitrary<Draft> = fc.oneof(
   {
     weight: 26,
@@ -98,7 +100,7 @@ const change: fc.Arbitrary<Draft> = fc.oneof(
       Kind<"grant">
     >,
   },
-  { weight: 14, arbitrary: take },
+  { weight: 14, arbitrary: removeExisting },
   { weight: 4, arbitrary: fc.record({ kind: kind("revoke"), holder, permission }) },
   {
     weight: 6,
@@ -127,11 +129,11 @@ const change: fc.Arbitrary<Draft> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: kind("recheck"), channel: club }) },
 );
 
-const knock = given(
+const connectAttempt = given(
   fc.record({
     view: fc.constantFrom<string>(...VIEWS),
     user: fc.oneof({ weight: 7, arbitrary: user }, fc.constant(null)),
-    login: fc.constantFrom("phone", "desk"),
+    login: fc.constantFrom("phone", "laptop"),
     channel: maybe(channel, 3),
     token: fc.oneof(
       { weight: 16, arbitrary: fc.constant("fresh" as const) },
@@ -142,9 +144,9 @@ const knock = given(
     cookie: maybe(user, 15),
     forged: maybe(fc.constantFrom("origin" as const, "secret" as const), 25),
   }),
-) as fc.Arbitrary<Knock>;
+) as fc.Arbitrary<ConnectAttempt>;
 
-const words = given(
+const messageFields = given(
   fc.record({
     name: fc.constantFrom(...HANDLERS),
     channel: fc.oneof({ weight: 7, arbitrary: channel }, fc.constant(undefined)),
@@ -153,23 +155,23 @@ const words = given(
     required,
     permission,
   }),
-) as fc.Arbitrary<Words>;
+) as fc.Arbitrary<MessageFields>;
 
 const question = fc.oneof(
-  given(fc.record({ ask: fc.constant("holders"), permission, channel: maybe(channel) })),
-  fc.record({ ask: fc.constant("who can"), permission }),
-  given(fc.record({ ask: fc.constant("has"), user, permission, channel: maybe(channel) })),
+  given(fc.record({ kind: fc.constant("holders"), permission, channel: maybe(channel) })),
+  fc.record({ kind: fc.constant("who can"), permission }),
+  given(fc.record({ kind: fc.constant("has"), user, permission, channel: maybe(channel) })),
   given(
     fc.record({
-      ask: fc.constant("why"),
+      kind: fc.constant("why"),
       user: fc.oneof({ weight: 5, arbitrary: user }, fc.constant(null)),
       view: fc.constantFrom<string>(...VIEWS),
       handler: fc.constantFrom("open", "ruled", "owned"),
       channel: maybe(channel),
     }),
   ),
-  fc.record({ ask: fc.constant("preview"), to, required }),
-  fc.record({ ask: fc.constant("rows") }),
+  fc.record({ kind: fc.constant("preview"), to, required }),
+  fc.record({ kind: fc.constant("rows") }),
 ) as fc.Arbitrary<Question>;
 
 const step = fc.oneof(
@@ -179,17 +181,17 @@ const step = fc.oneof(
       do: fc.constant("change"),
       by: at,
       change,
-      foretold: fc.oneof({ weight: 2, arbitrary: fc.constant(false) }, fc.constant(true)),
+      previewed: fc.oneof({ weight: 2, arbitrary: fc.constant(false) }, fc.constant(true)),
     }),
   },
   {
     weight: 6,
     arbitrary: fc.record({
       do: fc.constant("change"),
-      by: fc.constant("dying"),
-      // Mostly of what there is, so that sockets go on for a while whose rights have ended.
-      change: fc.oneof({ weight: 3, arbitrary: take }, { weight: 1, arbitrary: change }),
-      foretold: fc.constant(false),
+      by: fc.constant("killed"),
+      // Mostly existing grants, so that sockets without permissions stay open for a while.
+      change: fc.oneof({ weight: 3, arbitrary: removeExisting }, { weight: 1, arbitrary: change }),
+      previewed: fc.constant(false),
     }),
   },
   { weight: 8, arbitrary: fc.record({ do: fc.constant("data"), club, user, isIn: fc.boolean() }) },
@@ -200,13 +202,13 @@ const step = fc.oneof(
         do: fc.constant("token"),
         at,
         user,
-        login: fc.constantFrom("phone", "desk"),
+        login: fc.constantFrom("phone", "laptop"),
         view: maybe(fc.constantFrom<string>(...VIEWS)),
         channel: maybe(channel),
       }),
     ),
   },
-  { weight: 20, arbitrary: fc.record({ do: fc.constant("connect"), at, knock }) },
+  { weight: 20, arbitrary: fc.record({ do: fc.constant("connect"), at, attempt: connectAttempt }) },
   {
     weight: 60,
     arbitrary: given(
@@ -215,15 +217,15 @@ const step = fc.oneof(
         at,
         socket,
         route: maybe(fc.constantFrom<string>(...VIEWS), 12),
-        words,
+        fields: messageFields,
         isCall: fc.boolean(),
       }),
     ),
   },
   { weight: 24, arbitrary: fc.record({ do: fc.constant("send"), at, to, required }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("close"), at, to: fc.oneof(narrow, to) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("hang up"), at, socket }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("vanish"), socket }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("disconnect"), at, socket }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("lose"), socket }) },
   {
     weight: 6,
     arbitrary: fc.record({
@@ -250,14 +252,14 @@ const design: fc.Arbitrary<Design> = fc.record({
   rooms: maybeRule,
   red: rule,
   clubs: maybeRule,
-  asks: fc.constantFrom("joining", "receiving"),
+  hook: fc.constantFrom("joining", "receiving"),
   news: some,
   defaultChannel: maybe(fc.constantFrom("lobby", "rooms/blue")),
 });
 
 const enrolling = fc.record({ do: fc.constant("data"), club, user, isIn: fc.constant(true) });
 
-/** Most stories begin with some rights and sockets, so that there is something to lose. */
+/** Most scenarios begin with some grants and sockets, so that there is access to lose. */
 const beginning = fc
   .tuple(
     fc.array(
@@ -268,16 +270,19 @@ const beginning = fc
       { maxLength: 16, size: "max" },
     ),
     fc.array(enrolling, { maxLength: 8, size: "max" }),
-    fc.array(fc.record({ do: fc.constant("connect"), at, knock }), { maxLength: 14, size: "max" }),
+    fc.array(fc.record({ do: fc.constant("connect"), at, attempt: connectAttempt }), {
+      maxLength: 14,
+      size: "max",
+    }),
   )
   .map(([changes, data, connects]) => [
-    ...changes.map((made) => ({ do: "change", by: "A", change: made, foretold: false })),
+    ...changes.map((made) => ({ do: "change", by: "A", change: made, previewed: false })),
     ...data,
     ...connects,
   ]) as fc.Arbitrary<Step[]>;
 
-/** 300 steps on average: long enough for sockets and rights to gather. */
-export const stories: fc.Arbitrary<Story> = fc.record({
+/** 300 steps on average, so that sockets and grants accumulate. */
+export const scenarios: fc.Arbitrary<Scenario> = fc.record({
   design,
   sample: fc.oneof({ weight: 7, arbitrary: fc.constant(false) }, fc.constant(true)),
   steps: fc
@@ -285,8 +290,8 @@ export const stories: fc.Arbitrary<Story> = fc.record({
     .map((parts) => parts.flat()),
 });
 
-const taking: fc.Arbitrary<Taking> = fc.oneof(
-  { weight: 8, arbitrary: take },
+const removal: fc.Arbitrary<Removal> = fc.oneof(
+  { weight: 8, arbitrary: removeExisting },
   { weight: 1, arbitrary: fc.record({ kind: kind("delete-group"), group }) },
   { weight: 2, arbitrary: fc.record({ kind: kind("set-active"), user, active: fc.constant(false) }) },
   { weight: 1, arbitrary: fc.record({ kind: kind("set-superuser"), user, superuser: fc.constant(false) }) },
@@ -295,12 +300,12 @@ const taking: fc.Arbitrary<Taking> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("out" as const), club, user, all: fc.boolean() }) },
 );
 
-/** Handlers that take nobody out of a channel; most of them wait for a hook. */
+/** Handlers that do not leave a channel. Most of them wait for a hook. */
 const RACING = ["owned", "owned", "enter", "enter", "enter", "ruled", "look", "say", "tell", "check", "open"];
 
 const after = fc.nat(20);
 const racer = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ race: fc.constant("take"), after, by: at, taking }) },
+  { weight: 5, arbitrary: fc.record({ race: fc.constant("remove"), after, by: at, removal }) },
   {
     weight: 8,
     arbitrary: fc.record({
@@ -321,7 +326,7 @@ const racer = fc.oneof(
       after,
       at,
       socket,
-      words: fc.tuple(words, fc.constantFrom(...RACING)).map(([one, name]) => ({ ...one, name })),
+      fields: fc.tuple(messageFields, fc.constantFrom(...RACING)).map(([one, name]) => ({ ...one, name })),
     }),
   },
   {
@@ -343,11 +348,11 @@ const entering = fc.record({
   do: fc.constant("message"),
   at,
   socket,
-  words: words.map((one) => ({ ...one, name: "enter" })),
+  fields: messageFields.map((one) => ({ ...one, name: "enter" })),
   isCall: fc.constant(true),
 }) as fc.Arbitrary<Step>;
 
-export const raceStories: fc.Arbitrary<RaceStory> = fc.record({
+export const raceScenarios: fc.Arbitrary<RaceScenario> = fc.record({
   design,
   waits: fc.integer({ min: 1 }),
   steps: fc

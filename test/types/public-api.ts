@@ -1,4 +1,4 @@
-// What must and must not compile. Checked by `tsc`, never run.
+// Code that must compile, and code that must not. `tsc` checks this file, which never runs.
 
 import { z } from "zod";
 import type { connect as Connect } from "../../src/client/socket.ts";
@@ -28,11 +28,11 @@ function same<A>() {
 
 // @ts-expect-error a codename that was not declared
 chat.usee;
-// @ts-expect-error plain text is no permission
+// @ts-expect-error text is not a permission
 const fromText: Permission = "chat.use";
 same<Permission>()<typeof chat.use>();
 sallyport.access.grant("user-7", chat.use);
-// @ts-expect-error plain text is no permission
+// @ts-expect-error text is not a permission
 sallyport.access.grant("user-7", "chat.use");
 sallyport.access.grant("user-7", sallyport.permissions.parse("chat.use"), {
   until: new Date(),
@@ -53,7 +53,7 @@ class ChatView extends WebSocketView {
       same<string | undefined>()<typeof user.id>();
       same<string | undefined>()<typeof connection.channel>();
       await to({ channel: "x" }).send({ type: "said" });
-      // @ts-expect-error no such audience
+      // @ts-expect-error not an audience
       to({ room: "x" });
       return { id: 7, at: new Date(), nothing: undefined, deep: [{ at: new Date() }] };
     },
@@ -123,7 +123,7 @@ handler({ permissionsRequired: ["chat.use"] }, () => 1);
 handler({ signedIn: true, permissionRequired: [chat.use] }, () => 1);
 handler(
   {
-    // a handler without a rule of its own cannot know that there is a user
+    // A handler without a rule of its own cannot assume that there is a user.
     authorize: ({ user }) => {
       same<string | undefined>()<typeof user.id>();
       return true;
@@ -148,7 +148,7 @@ defineChannel("rooms/:slug", {
   },
 });
 defineChannel("org/:org/room_:id", { signedIn: true, authorize: ({ params }) => params.org === params.id });
-// @ts-expect-error plain text is no permission
+// @ts-expect-error text is not a permission
 defineChannel("rooms/:slug", { permissionsRequired: ["chat.use"] });
 
 // The app
@@ -164,14 +164,14 @@ createSallyport({
   storage: sqlite("x.db"),
   // @ts-expect-error not made by definePermissions
   permissions: [{ use: "chat.use" }],
-  // @ts-expect-error no view
+  // @ts-expect-error not a view
   views: { "/ws/chat": class {} },
   // @ts-expect-error a user without userId
   authenticate: () => ({ id: "x" }),
   origins: [],
 });
 
-// The browser's side
+// The browser client
 
 const socket = connect<ChatView>({ url: "wss://ws.example.com" });
 const said = await socket.call.say({ message: "hi", at: new Date() });
@@ -181,7 +181,7 @@ same<"pong">()<Awaited<ReturnType<typeof socket.call.ping>>>();
 socket.call.say({ at: new Date() });
 // @ts-expect-error a wrong field
 socket.call.say({ message: 7, at: new Date() });
-// @ts-expect-error a method is not reachable
+// @ts-expect-error a method is not a handler
 socket.call.helper();
 // @ts-expect-error no such handler
 socket.call.shout({});

@@ -1,17 +1,28 @@
 import type { FunctionAuthorizer, LambdaFunction } from "../../../src/local/emulator.ts";
-import { connect, type Desk, openBackend, openDesk, type Place, route, upgradeOf } from "./desk.ts";
+import {
+  connect,
+  type GatewayUnderTest,
+  openBackend,
+  openGateway,
+  type Place,
+  route,
+  upgradeOf,
+} from "./gateway-under-test.ts";
 
 export const AUTHORIZER = "an authorizer";
 
-interface Guard extends Omit<FunctionAuthorizer, "type" | "handler"> {
+interface AuthorizerOptions extends Omit<FunctionAuthorizer, "type" | "handler"> {
   readonly variables?: Readonly<Record<string, string>>;
   /** Mapped on every route. Default: none. */
   readonly parameters?: Record<string, string>;
 }
 
-/** A desk whose $connect is guarded, before the suite's backend. */
-export async function guarded(handler: LambdaFunction, guard: Guard = {}): Promise<Desk> {
-  const { variables = {}, parameters = {}, ...settings } = guard;
+/** Opens a gateway with an authorizer on $connect, in front of the backend of the suite. */
+export async function openWithAuthorizer(
+  handler: LambdaFunction,
+  options: AuthorizerOptions = {},
+): Promise<GatewayUnderTest> {
+  const { variables = {}, parameters = {}, ...settings } = options;
   const backend = await openBackend();
   const authorization = { type: "CUSTOM", handler, ...settings } as const;
   const routes = {
@@ -19,10 +30,10 @@ export async function guarded(handler: LambdaFunction, guard: Guard = {}): Promi
     $disconnect: route(backend, "disconnect", { parameters }),
     $default: route(backend, "default", { parameters, routeResponse: true }),
   };
-  return openDesk({ apis: [{ id: "a1b2c3d4e5", routes, stages: { dev: { variables } } }] }, backend);
+  return openGateway({ apis: [{ id: "a1b2c3d4e5", routes, stages: { dev: { variables } } }] }, backend);
 }
 
-/** What an authorizer answers that lets in or keeps out. */
+/** Returns the policy of an authorizer that allows or denies. */
 export function policy(Effect: unknown, Resource: unknown, Action: unknown = "execute-api:Invoke") {
   return {
     principalId: "anna",
@@ -30,10 +41,10 @@ export function policy(Effect: unknown, Resource: unknown, Action: unknown = "ex
   };
 }
 
-export const admitting: LambdaFunction = ({ methodArn }) => policy("Allow", methodArn);
+export const allowAll: LambdaFunction = ({ methodArn }) => policy("Allow", methodArn);
 
-/** The status of a handshake, and whether $connect's integration was called. */
-export async function arrival(
+/** Returns the status of a handshake, and whether the integration of $connect was called. */
+export async function handshakeOutcome(
   place: Place,
   query: Record<string, string> = {},
   headers: Record<string, string> = {},
