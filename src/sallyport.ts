@@ -42,7 +42,7 @@ import { closeTooSlow } from "./sending/close-too-slow.ts";
 import { createSender, requirementOf } from "./sending/sender.ts";
 import { Sends } from "./sending/sends.ts";
 import type { AdminServices, EventServices, SendingServices } from "./services.ts";
-import { withStorageErrors } from "./storage/storage-errors.ts";
+import { afterCommit, withStorageErrors } from "./storage/storage-errors.ts";
 import type { Storage } from "./storage/store.ts";
 import type { Gateway } from "./storage/stores/gateways.ts";
 import type { Sender } from "./views/context.ts";
@@ -275,8 +275,15 @@ export class Sallyport {
   registerGateway(registration: GatewayRegistration): Promise<Gateway> {
     return this.#withStorageErrors(async () => {
       const gateway = await this.#services.auth.gateways.register(registration);
-      if (registration.hasRestarted)
-        await this.#services.store.connections.closeAllOf(gateway.id, "gateway restarted");
+      if (!registration.hasRestarted) return gateway;
+      const committed = {
+        change: `The registration of gateway "${gateway.name}"`,
+        next: "The connections that its restart ended are still open in the database. Register it again.",
+      };
+      const { connections } = this.#services.store;
+      await afterCommit(this.#services.store, committed, () =>
+        connections.closeAllOf(gateway.id, "gateway restarted"),
+      );
       return gateway;
     });
   }

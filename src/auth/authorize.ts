@@ -15,7 +15,7 @@ import { authorizeMessage, ruleMessage } from "./denial-message.ts";
 export function requireRule(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {
   const verdict = evaluateRule(rule, subject);
   recordStep(context, { kind: "rule", what, rule, subject, verdict });
-  if (!verdict.allowed) throw denialOf(verdict, what, rule);
+  if (!verdict.allowed) throw ruleDenial(verdict, what, rule);
 }
 
 /**
@@ -75,10 +75,29 @@ export async function runAuthorize(
 }
 
 /**
+ * Maximum number of times that something is checked in a row. A change that affects the user during
+ * a check causes the next one.
+ */
+export const MAX_CHECKS = 20;
+
+/**
+ * Returns the error for something that was checked {@link MAX_CHECKS} times.
+ *
+ * @param next what the client can do, as a sentence
+ */
+export function tooManyChanges(what: string, next: string): RequestError {
+  return new ForbiddenError(
+    `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel ` +
+      `changed during the check. ${next}`,
+    { reason: "unstable" },
+  );
+}
+
+/**
  * Returns the error for a rule that is not satisfied. The client receives the same text for every
  * reason.
  */
-function denialOf(result: Exclude<RuleResult, { allowed: true }>, what: string, rule: Rule): RequestError {
+function ruleDenial(result: Exclude<RuleResult, { allowed: true }>, what: string, rule: Rule): RequestError {
   const { reason, missing } = result;
   return new ForbiddenError(ruleMessage(result, what, rule), { reason, missing });
 }

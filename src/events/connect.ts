@@ -2,7 +2,13 @@ import { randomUUID } from "node:crypto";
 import type { DecisionContext } from "../audit/decision.ts";
 import { addressBlock } from "../auth/address-block.ts";
 import { authenticatedUser } from "../auth/authenticated-user.ts";
-import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
+import {
+  MAX_CHECKS,
+  requireChannelRules,
+  requireRule,
+  runChannelAuthorize,
+  tooManyChanges,
+} from "../auth/authorize.ts";
 import { hashToken, spentTokenError } from "../auth/tokens.ts";
 import { ForbiddenError, malformedRequest, type Reason, RequestError } from "../errors.ts";
 import { ANONYMOUS } from "../permissions/rules.ts";
@@ -277,7 +283,7 @@ async function open(
       : undefined;
   let hasProbed = false;
   let last = since;
-  for (let attempt = 1; attempt <= ATTEMPTS; ) {
+  for (let checks = 1; ; ) {
     const row = { ...connection, since: checksChanges ? last : undefined };
     const result = await services.store.connections.open(row, check, checked);
     checked = undefined;
@@ -292,7 +298,8 @@ async function open(
       continue;
     }
     if (result.kind !== "changed") throw notOpened(result.kind, connection);
-    attempt++;
+    if (checks === MAX_CHECKS) throw tooManyChanges(`Channel "${channel}"`, "Connect again.");
+    checks++;
     last = result.last;
     const current = userId === null ? ANONYMOUS : await services.store.users.subject(userId);
     if (channel !== undefined)
@@ -302,18 +309,7 @@ async function open(
         userOf(current, services.definitions.permissions, context),
       );
   }
-  throw new ForbiddenError(
-    `authorize of channel "${channel}" was called ${ATTEMPTS} times, and each time the permissions of the user or the ` +
-      "data of the channel changed during the call. Connect again.",
-    { reason: "unstable" },
-  );
 }
-
-/**
- * Maximum number of `authorize` calls per connect. Each change of the user or channel causes
- * another one.
- */
-const ATTEMPTS = 20;
 
 /** Closes rows of the user's connections that no longer exist. Returns the number of rows. */
 function closeGone(services: EventServices, { userId, limit }: NewConnection): Promise<number> | number {

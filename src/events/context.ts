@@ -1,5 +1,11 @@
 import { type DecisionContext, denied, newReference } from "../audit/decision.ts";
-import { requireChannelRules, requireSendRules, runChannelAuthorize } from "../auth/authorize.ts";
+import {
+  MAX_CHECKS,
+  requireChannelRules,
+  requireSendRules,
+  runChannelAuthorize,
+  tooManyChanges,
+} from "../auth/authorize.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import { toRequestError } from "../delivery/to-request-error.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
@@ -208,12 +214,5 @@ async function requireCurrentChannel(
     const reading = { ...current, channels: [channel.name] };
     if (!services.changedSubjects.isStale(reading, checkedAt)) return { channel, current };
   }
-  throw new ForbiddenError(
-    `authorize of channel "${channel.name}" was called ${MAX_CHECKS} times, and each time the permissions of the user ` +
-      "or the data of the channel changed during the call. Send the message again.",
-    { reason: "unstable" },
-  );
+  throw tooManyChanges(`Channel "${channel.name}"`, "Send the message again.");
 }
-
-/** Maximum number of times that a channel is checked because a change affects the connection. */
-const MAX_CHECKS = 20;

@@ -1,5 +1,11 @@
 import type { DecisionContext } from "../audit/decision.ts";
-import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
+import {
+  MAX_CHECKS,
+  requireChannelRules,
+  requireRule,
+  runChannelAuthorize,
+  tooManyChanges,
+} from "../auth/authorize.ts";
 import { ForbiddenError, type RequestError, TooManyRequestsError } from "../errors.ts";
 import type { EventServices } from "../services.ts";
 import type { ConnectionRow } from "../storage/stores/connections.ts";
@@ -16,12 +22,6 @@ const MAX_CHANNELS = 100;
  * events.
  */
 export const JOINS_AT_ONCE = 4;
-
-/**
- * Maximum number of `authorize` calls per join. Each change of the user or channel causes another
- * one.
- */
-const ATTEMPTS = 20;
 
 /**
  * Adds a connection to a channel. It checks the name, the definitions, every rule and `authorize`,
@@ -44,7 +44,7 @@ export async function joinChannel(
   const channel = services.definitions.channels.require(name);
   const hasHooks = channel.authorize.length > 0;
   const check = (current: ConnectionRow) => requireViewAndChannel(services, channel, current, context);
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+  for (let attempt = 1; attempt <= MAX_CHECKS; attempt++) {
     const since = hasHooks ? await authorizeJoin(services, connection, channel, context) : undefined;
     const request = { connectionKey: connection.id, channel: name, max: MAX_CHANNELS, leaving, since };
     const result = await services.connections.joinTurns(() =>
@@ -54,11 +54,7 @@ export async function joinChannel(
     if (result === "closed") throw connectionClosed();
     if (result === "full") throw tooManyChannels();
   }
-  throw new ForbiddenError(
-    `authorize of channel "${name}" was called ${ATTEMPTS} times, and each time the permissions of the user or the data of the channel ` +
-      "changed during the call. Join the channel again.",
-    { reason: "unstable" },
-  );
+  throw tooManyChanges(`Channel "${name}"`, "Join the channel again.");
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { DecisionContext } from "../audit/decision.ts";
-import { requireRule, runAuthorize } from "../auth/authorize.ts";
+import { MAX_CHECKS, requireRule, runAuthorize, tooManyChanges } from "../auth/authorize.ts";
 import { ForbiddenError, malformedRequest, RequestError } from "../errors.ts";
 import { readJsonText } from "../protocol/body.ts";
 import { connectedAt, type MessageCall } from "../protocol/gateway-call.ts";
@@ -16,11 +16,6 @@ import type { MessageEvent } from "./event-context.ts";
 import { callId, checkedBody, handlerFor, isPing, knownCallId, payloadOf } from "./message-body.ts";
 import { answerOf, denialOf } from "./respond.ts";
 import { type Answer, deniedAnswer, reply } from "./response.ts";
-
-/**
- * Maximum number of times that a message is checked again because a change affects its connection.
- */
-const MAX_CHECKS = 20;
 
 /** Handles a message from an open connection, and sends the answer. */
 export async function handleMessage(services: EventServices, event: MessageEvent): Promise<HttpAnswer> {
@@ -121,8 +116,8 @@ export async function message(services: EventServices, event: MessageEvent): Pro
   let checked: ConnectionWithChannels = connection;
   const isStale = () => services.changedSubjects.isStale(checked, checkedAt);
   const recheck = async () => {
-    for (let attempt = 1; isStale(); attempt++) {
-      if (attempt > MAX_CHECKS) throw tooManyChanges(what);
+    for (let checks = 1; isStale(); checks++) {
+      if (checks === MAX_CHECKS) throw tooManyChanges(what, "Send the message again.");
       checkedAt = services.changedSubjects.now();
       const current = await findOpenConnection(services, gateway, call);
       // Whether a later change of a group affects the connection depends on these newer
@@ -176,14 +171,6 @@ async function runHandler(
   } finally {
     ended();
   }
-}
-
-function tooManyChanges(what: string): RequestError {
-  return new ForbiddenError(
-    `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel ` +
-      "changed during the check. Send the message again.",
-    { reason: "unstable" },
-  );
 }
 
 /**

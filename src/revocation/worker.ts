@@ -250,13 +250,29 @@ function recheckConnection(
   connection: ConnectionWithChannels,
   { scope, isTakenOver }: Revocation,
 ): RecheckResult {
-  const ended = ENDED[scope] ?? (isTakenOver && connection.isClosed ? PERMISSION_ENDED : undefined);
-  if (ended === undefined) return recheckView(services, connection);
-  const denial = new ForbiddenError(
-    `The connection was closed (${ended}). Sign in with an active user to connect again.`,
-    { reason: "session" },
-  );
-  return { kind: "lost", denial: denial, context: decisionContextOf(connection) };
+  const ended = ENDED[scope];
+  if (ended !== undefined) {
+    const message = `The connection was closed (${ended}). Sign in with an active user to connect again.`;
+    const denial = new ForbiddenError(message, { reason: "session" });
+    return { kind: "lost", denial, context: decisionContextOf(connection) };
+  }
+  if (!isTakenOver || !connection.isClosed) return recheckView(services, connection);
+  return recheckClosed(services, connection);
+}
+
+/**
+ * Checks a connection whose row was closed by a process that ended before it could say why.
+ *
+ * The permission can have been granted again since then. The client is notified anyway, because
+ * its row is closed.
+ */
+function recheckClosed(services: RevocationServices, connection: ConnectionWithChannels): RecheckResult {
+  const result = recheckView(services, connection);
+  if (result.kind === "lost") return result;
+  const message =
+    "A permission of the connection ended, and the process that closed it stopped. Connect again.";
+  const denial = new ForbiddenError(message, { reason: "permission" });
+  return { kind: "lost", denial, context: decisionContextOf(connection) };
 }
 
 /**

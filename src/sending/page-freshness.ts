@@ -1,4 +1,5 @@
 import { denied, newReference } from "../audit/decision.ts";
+import { MAX_CHECKS } from "../auth/authorize.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
 import { ForbiddenError } from "../errors.ts";
 import { decisionContextOf } from "../revocation/recheck.ts";
@@ -6,9 +7,6 @@ import type { SendingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { AudienceQuery } from "./audience.ts";
 import { type Page, permissionsOf, permittedRecipients } from "./recipients.ts";
-
-/** Maximum number of reads of the page that one recipient can cause. Then it is denied. */
-const MAX_READS = 20;
 
 /** The result of one read of a page. */
 interface PageRead {
@@ -28,7 +26,7 @@ export class PageFreshness {
   readonly #query: AudienceQuery;
   readonly #page: Page;
   readonly #channels: readonly string[];
-  readonly #readCounts = new Map<string, number>();
+  readonly #checkCounts = new Map<string, number>();
   #permitted: ReadonlySet<string>;
   /** `undefined` until a change occurs, because a map per page would cost more than the send. */
   #last: PageRead | undefined;
@@ -49,9 +47,9 @@ export class PageFreshness {
     const row = this.#rows.get(connectionKey);
     // A connection that the last read did not return was closed, or left the channel.
     if (!row || !this.#isStale(row, readAt)) return this.#result(connectionKey);
-    const reads = (this.#readCounts.get(connectionKey) ?? 0) + 1;
-    if (reads > MAX_READS) return this.#deny(row);
-    this.#readCounts.set(connectionKey, reads);
+    const checks = (this.#checkCounts.get(connectionKey) ?? 1) + 1;
+    if (checks > MAX_CHECKS) return this.#deny(row);
+    this.#checkCounts.set(connectionKey, checks);
     this.#reading ??= this.#readAgain().finally(() => {
       this.#reading = undefined;
     });
@@ -105,7 +103,7 @@ export class PageFreshness {
 
   #deny(row: ConnectionRow): Promise<boolean> {
     const context = decisionContextOf(row, "delivery");
-    const message = `The permissions of the recipient changed ${MAX_READS} times while the message waited to be sent. Send it again.`;
+    const message = `The permissions of the recipient changed ${MAX_CHECKS} times while the message waited to be sent. Send it again.`;
     this.#services.reports.recordDecision(
       denied(context, new ForbiddenError(message, { reason: "unstable" }), newReference()),
     );

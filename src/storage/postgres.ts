@@ -34,9 +34,8 @@ import { OneTripTransaction, type TripStatement } from "./one-trip.ts";
 import { isConnectionLost, isLate, isTransient, isUndone } from "./postgres-failures.ts";
 import { PostgresHosts } from "./postgres-hosts.ts";
 import { storeOf } from "./sql/sql-store.ts";
-import type { Store } from "./store.ts";
+import type { Storage, Store } from "./store.ts";
 
-export type { Database } from "./database.ts";
 
 /** The options of `postgres()`. All but `schema` require a connection string as the source. */
 export interface PostgresOptions {
@@ -149,7 +148,7 @@ function checkSource(source: unknown): void {
 export function postgres<Own>(
   source: string | Kysely<Own> | undefined,
   options: PostgresOptions = {},
-): Database {
+): Storage {
   checkSource(source);
   const { schema, poolSize, listen, password } = parseOptions("postgres()", POSTGRES_OPTIONS, options);
   if (typeof source !== "string") {

@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { sql } from "kysely";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { sqlite } from "./sqlite.ts";
+import { sqliteDatabase } from "../../test/postgres/storage-at.ts";
 
 const run = promisify(execFile);
 const BUILT = JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../dist/storage/sqlite.js")).href);
@@ -23,7 +23,7 @@ async function modeOf(path: string): Promise<string> {
 
 /** Creates the database and returns the modes of its three files while it is open. */
 async function created(source: string, path: string): Promise<readonly string[]> {
-  const storage = sqlite(source);
+  const storage = sqliteDatabase(source);
   await storage.migrate();
   const modes = await Promise.all([path, `${path}-wal`, `${path}-shm`].map(modeOf));
   await storage.close();
@@ -58,7 +58,7 @@ test.each(["0", "022", "077"])(
 
 test("is never readable by others, not even before the first table exists", async () => {
   const path = join(folder, "app.db");
-  const storage = sqlite(path);
+  const storage = sqliteDatabase(path);
   const modes = new Set<string>();
   const look = async () => {
     for (const name of await readdir(folder)) {
@@ -94,7 +94,7 @@ test("creates the file that a symbolic link names for the owner only", async () 
   await symlink("linked.db", join(folder, "link.db"));
   await mkdir(join(folder, "there"));
   const path = join(folder, "link.db");
-  const storage = sqlite(path);
+  const storage = sqliteDatabase(path);
   await storage.migrate();
   await storage.close();
   expect((await lstat(path)).isSymbolicLink()).toBe(true);
@@ -114,7 +114,7 @@ test.each([":memory:", "file::memory:", "file:app.db?mode=memory"])(
   "creates no file for %s",
   async (source) => {
     const before = await readdir(".");
-    const storage = sqlite(source);
+    const storage = sqliteDatabase(source);
     await storage.migrate();
     await storage.close();
     expect(await readdir(".")).toEqual(before);
@@ -122,20 +122,20 @@ test.each([":memory:", "file::memory:", "file:app.db?mode=memory"])(
 );
 
 test("does not create a file that the URI says must exist", async () => {
-  const storage = sqlite(`file:${folder}/app.db?mode=rw`);
+  const storage = sqliteDatabase(`file:${folder}/app.db?mode=rw`);
   await expect(storage.migrate()).rejects.toThrow(/Cannot open the SQLite database/);
   expect(await readdir(folder)).toEqual([]);
 });
 
 test("keeps the locks of another connection of this process to the file", async () => {
   const path = join(folder, "app.db");
-  const first = sqlite(path);
+  const first = sqliteDatabase(path);
   await first.migrate();
   await first.db.connection().execute(async (db) => {
     await sql`begin immediate`.execute(db);
     await sql`create table held (a)`.execute(db);
     // A second connection of this process opens the file while the first one holds the write lock.
-    const second = sqlite(path);
+    const second = sqliteDatabase(path);
     await sql`select 1`.execute(second.db);
     const script = `
       const { LibsqlDialect } = await import(${BUILT});
@@ -154,7 +154,7 @@ test("keeps the locks of another connection of this process to the file", async 
 
 test("reports the path and the reason if the file cannot be created", async () => {
   await writeFile(join(folder, "file"), "");
-  const storage = sqlite(join(folder, "file", "app.db"));
+  const storage = sqliteDatabase(join(folder, "file", "app.db"));
   await expect(storage.migrate()).rejects.toThrow(
     /^Cannot create the SQLite database .*app\.db: .*(EEXIST|ENOTDIR)/,
   );

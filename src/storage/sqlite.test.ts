@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kysely, sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { sqliteDatabase } from "../../test/postgres/storage-at.ts";
 import { ConfigurationError, StorageError } from "../errors.ts";
-import { LibsqlDialect, sqlite } from "./sqlite.ts";
+import { LibsqlDialect } from "./sqlite.ts";
 
 let folder: string;
 let path: string;
@@ -18,28 +19,28 @@ const MIGRATIONS = ["0001_baseline"];
 
 describe("the SQLite storage", () => {
   test("creates the folder of the file, and its tables once", async () => {
-    const storage = sqlite(path);
+    const storage = sqliteDatabase(path);
     expect(await storage.migrate()).toEqual(MIGRATIONS);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
   });
 
   test("rejects the URL of another database, and does not repeat its password", () => {
-    const given = () => sqlite("postgres://app:secret@db.example.com/app");
+    const given = () => sqliteDatabase("postgres://app:secret@db.example.com/app");
     expect(given).toThrow(ConfigurationError);
     expect(given).toThrow(/but received a postgres: URL.*write postgres\(source\)/);
     expect(given).not.toThrow(/secret/);
   });
 
   test("migrates once when several storages start at the same time", async () => {
-    const storages = Array.from({ length: 5 }, () => sqlite(path));
+    const storages = Array.from({ length: 5 }, () => sqliteDatabase(path));
     const ran = await Promise.all(storages.map((storage) => storage.migrate()));
     expect(ran.flat()).toEqual(MIGRATIONS);
     await Promise.all(storages.map((storage) => storage.close()));
   });
 
   test("rejects a call inside a transaction that waits for the same connection", async () => {
-    const storage = sqlite(path);
+    const storage = sqliteDatabase(path);
     await storage.migrate();
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     try {
@@ -57,7 +58,7 @@ describe("the SQLite storage", () => {
   });
 
   test("reports the command to run if the tables are missing", async () => {
-    const storage = sqlite(path);
+    const storage = sqliteDatabase(path);
     const attempt = storage.transaction((db) => db.selectFrom("sallyport_users").selectAll().execute());
     await expect(attempt).rejects.toThrow(/npx sallyport migrate/);
     await expect(attempt).rejects.toBeInstanceOf(StorageError);
@@ -65,12 +66,12 @@ describe("the SQLite storage", () => {
   });
 
   test("reports the path of a file that cannot be opened", async () => {
-    const storage = sqlite(folder);
+    const storage = sqliteDatabase(folder);
     await expect(storage.migrate()).rejects.toThrow(folder);
   });
 
   test("rolls back a transaction that fails, and keeps the connection usable", async () => {
-    const storage = sqlite(path);
+    const storage = sqliteDatabase(path);
     await storage.migrate();
     const user = { id: "a", is_active: 1, is_superuser: 0, created_at: 1 } as const;
     const failing = storage.transaction(async (db) => {
@@ -84,7 +85,7 @@ describe("the SQLite storage", () => {
   });
 
   test("executes 200 concurrent writes of one process", async () => {
-    const storage = sqlite(path);
+    const storage = sqliteDatabase(path);
     await storage.migrate();
     await Promise.all(
       Array.from({ length: 200 }, (_, n) =>
@@ -104,7 +105,7 @@ describe("the SQLite storage", () => {
   test("uses a Kysely instance of the app and does not close it", async () => {
     const db = new Kysely<{ own: { id: number } }>({ dialect: new LibsqlDialect({ path }) });
     await db.schema.createTable("own").addColumn("id", "integer").execute();
-    const storage = sqlite(db);
+    const storage = sqliteDatabase(db);
     await storage.migrate();
     await storage.transaction((trx) =>
       trx.insertInto("sallyport_groups").values({ name: "g", created_at: 1 }).execute(),
@@ -116,7 +117,7 @@ describe("the SQLite storage", () => {
   });
 
   test("detects writes of another connection, but not its own", async () => {
-    const [mine, other] = [sqlite(path), sqlite(path)];
+    const [mine, other] = [sqliteDatabase(path), sqliteDatabase(path)];
     await mine.migrate();
     await mine.pollExternalChanges();
     expect(await mine.pollExternalChanges()).toBe(false);

@@ -6,9 +6,8 @@ import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 import { storeOf } from "./sql/sql-store.ts";
-import type { Store } from "./store.ts";
+import type { Storage, Store } from "./store.ts";
 
-export type { Database } from "./database.ts";
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 
 /**
@@ -21,7 +20,7 @@ export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
  *   the Kysely instance of the app for the file. `close()` does not close such an instance
  * @throws ConfigurationError for any other value, such as the URL of another database
  */
-export function sqlite<Own>(source: string | Kysely<Own>): Database {
+export function sqlite<Own>(source: string | Kysely<Own>): Storage {
   if (typeof source === "string" ? source.trim() === "" : !isKysely(source)) {
     throw new ConfigurationError(
       `sqlite(): the source must be the path of a file, ":memory:" or a Kysely instance, but received ${formatValue(source)}. Write sqlite("data/app.db").`,

@@ -33,7 +33,7 @@ function cli(...args: string[]) {
     env: {
       ...process.env,
       SALLYPORT_APP: join(root, "test/processes/app.ts"),
-      STORY_DATABASE: world.database,
+      TEST_DATABASE: world.database,
     },
   });
 }

@@ -25,7 +25,7 @@ function sallyport(args: string[], env: Record<string, string> = {}, onError?: O
   const all = {
     ...process.env,
     SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"),
-    STORY_DATABASE: join(folder, "cli.db"),
+    TEST_DATABASE: join(folder, "cli.db"),
     AWS_ENDPOINT_URL: aws.endpoint,
     AWS_ACCESS_KEY_ID: "AKIDEXAMPLE",
     AWS_SECRET_ACCESS_KEY: "not a secret",
@@ -53,7 +53,7 @@ test("F55, F56 the commands print the life cycle of a gateway from plan to destr
     const env = {
       ...process.env,
       SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"),
-      STORY_DATABASE: join(folder, "cli.db"),
+      TEST_DATABASE: join(folder, "cli.db"),
     };
     execFile(process.execPath, [join(root, "bin/sallyport.js"), "migrate"], { env }, (_error, out) =>
       done(out),

@@ -334,7 +334,7 @@ describe("sallyport gateway policy", () => {
     const env = {
       ...process.env,
       SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"),
-      STORY_DATABASE: database,
+      TEST_DATABASE: database,
       NODE_NO_WARNINGS: "1",
     };
     return new Promise<{ out: string; err: string }>((done) => {

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../bench/src/free-port.ts";
-import { sqlite } from "../../src/storage/sqlite.ts";
+import { sqliteDatabase } from "../postgres/storage-at.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const executablePath = process.env.CHROMIUM_PATH || "/usr/bin/chromium";
@@ -74,7 +74,7 @@ const state = (page: Page, value: string) =>
 
 /** Returns the rows of open connections. */
 async function openSessions(): Promise<number> {
-  const storage = sqlite(env.DATABASE as string);
+  const storage = sqliteDatabase(env.DATABASE as string);
   const rows = await storage.db
     .selectFrom("sallyport_connections")
     .select("id")

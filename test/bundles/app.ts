@@ -20,7 +20,7 @@ import { postgres } from "sallyport/storage/postgres";
 import { sqlite } from "sallyport/storage/sqlite";
 
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
-const source = process.env.STORY_DATABASE as string;
+const source = process.env.TEST_DATABASE as string;
 const schema = source.startsWith("postgres:") ? new URL(source).searchParams.get("schema") : null;
 const storage = source.startsWith("postgres:")
   ? postgres(source.replace(/\?.*$/, ""), schema === null ? {} : { schema })

@@ -28,7 +28,7 @@ export class RunningApp {
   static async start(command: readonly [string, ...string[]], database: string): Promise<RunningApp> {
     const [program, ...parameters] = command;
     const child = spawn(program, parameters, {
-      env: { ...process.env, STORY_DATABASE: database, NODE_ENV: "production" },
+      env: { ...process.env, TEST_DATABASE: database, NODE_ENV: "production" },
       stdio: ["ignore", "pipe", "pipe"],
     });
     let complaints = "";

@@ -213,7 +213,7 @@ test("an unused function keeps no timer running", async () => {
   // It exits by itself, although nothing was closed.
   const { stdout } = await run(process.execPath, [jiti, "test/processes/function.ts"], {
     cwd: resolve(import.meta.dirname, "../.."),
-    env: { ...process.env, STORY_DATABASE: world.database },
+    env: { ...process.env, TEST_DATABASE: world.database },
   });
   expect(JSON.parse(stdout)).toEqual({ statuses: [200, 200], made: true, running: 0 });
 });

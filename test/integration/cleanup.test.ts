@@ -139,7 +139,7 @@ describe("sallyport cleanup", () => {
     const child = spawn(
       process.execPath,
       [join(root, "bin/sallyport.js"), "--app", join(root, "test/processes/app.ts"), "cleanup", ...args],
-      { env: { ...process.env, STORY_DATABASE: world.database } },
+      { env: { ...process.env, TEST_DATABASE: world.database } },
     );
     const lines: string[] = [];
     child.stdout.on("data", (text) => lines.push(...String(text).trimEnd().split("\n")));

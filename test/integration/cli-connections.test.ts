@@ -12,7 +12,7 @@ describe("the command line", () => {
     await world.sallyport.access.grant("u2", chat.can_use_chat);
   });
   afterEach(() => world.close());
-  const app = (...args: string[]) => commandLineWith(args, { STORY_DATABASE: world.database });
+  const app = (...args: string[]) => commandLineWith(args, { TEST_DATABASE: world.database });
 
   test("lists connections with user, view, channel, time and gateway", async () => {
     expect((await app("connections", "list")).out).toBe("No such connection is open.\n");

@@ -23,7 +23,7 @@ afterEach(() => world.close());
 const env = () => ({
   ...process.env,
   SALLYPORT_APP: join(root, "test/processes/app.ts"),
-  STORY_DATABASE: world.database,
+  TEST_DATABASE: world.database,
 });
 
 /** Runs the command line on an app with the same database. */

@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const sallyport = (args: string[], env: Record<string, string> = {}, cwd = folder) =>
-  commandLineWith(args, { STORY_DATABASE: join(folder, "cli.db"), ...env }, cwd);
+  commandLineWith(args, { TEST_DATABASE: join(folder, "cli.db"), ...env }, cwd);
 
 describe("the command line, on an app in TypeScript", () => {
   test("migrates once, and changes nothing when it runs again", async () => {
@@ -154,7 +154,7 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
 
   test("names the migrate command if the tables are missing", async () => {
     const { code, err } = await sallyport(["users", "grant", "ann@example.com", "chat.can_use_chat"], {
-      STORY_DATABASE: join(folder, "fresh.db"),
+      TEST_DATABASE: join(folder, "fresh.db"),
     });
     expect(code).toBe(1);
     expect(err).toContain("npx sallyport migrate");
@@ -239,7 +239,7 @@ const require = createRequire(import.meta.url);
 /** Runs a command in this process, which is faster than a child process. Each command loads the app again. */
 async function runInProcess(args: string[], database: string, app = join(root, "test/processes/app.ts")) {
   const [out, err]: [string[], string[]] = [[], []];
-  Object.assign(process.env, { SALLYPORT_APP: app, STORY_DATABASE: database });
+  Object.assign(process.env, { SALLYPORT_APP: app, TEST_DATABASE: database });
   delete require.cache[app];
   const code = await run(
     args,
@@ -517,7 +517,7 @@ describe("permissions", () => {
 
   test("are not synced if the tables are missing", async () => {
     const { code, err } = await sallyport(["permissions", "sync"], {
-      STORY_DATABASE: join(folder, "none.db"),
+      TEST_DATABASE: join(folder, "none.db"),
     });
     expect(code).toBe(1);
     expect(err).toContain("npx sallyport migrate");
@@ -784,7 +784,7 @@ describe("the command line with hostile input or output", () => {
       env: {
         ...process.env,
         SALLYPORT_APP: join(root, "test/processes/app.ts"),
-        STORY_DATABASE: join(folder, "cli.db"),
+        TEST_DATABASE: join(folder, "cli.db"),
       },
     });
     child.stdout.destroy();
@@ -801,7 +801,7 @@ describe("the command line with hostile input or output", () => {
     await sallyport(["migrate"]);
     const { code, out, err } = await sallyport(["users", "show", "u5", "--json"], {
       SALLYPORT_APP: WIDER,
-      STORY_PRINTS: "yes",
+      TEST_PRINTS: "yes",
     });
     expect(code).toBe(0);
     expect(JSON.parse(out)).toMatchObject({ id: "u5", label: null });

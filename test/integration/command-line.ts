@@ -15,7 +15,7 @@ export interface Printed {
 /**
  * Runs the CLI in a separate process, with the app in test/processes/app.ts.
  *
- * @param env environment variables in addition to those of this process, such as STORY_DATABASE
+ * @param env environment variables in addition to those of this process, such as TEST_DATABASE
  */
 export function commandLineWith(
   args: readonly string[],

@@ -9,7 +9,7 @@ import { nodeListener } from "../../src/adapters/node.ts";
 import { INTERNAL } from "../../src/internal.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
+import { LibsqlDialect } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { handler } from "../../src/views/handler.ts";
 import {
@@ -20,6 +20,7 @@ import {
   storageAt,
   withHeldLooks,
 } from "../postgres/database.ts";
+import { sqliteDatabase } from "../postgres/storage-at.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
@@ -174,7 +175,7 @@ describe("an app with its own Kysely instance and foreign keys turned off", () =
     folder = await mkdtemp(join(tmpdir(), "sallyport-own-"));
     own = new Kysely({ dialect: new LibsqlDialect({ path: join(folder, "own.db") }) });
     await own.executeQuery(CompiledQuery.raw("pragma foreign_keys = off"));
-    sallyport = app(sqlite(own));
+    sallyport = app(sqliteDatabase(own));
     await sallyport.migrate();
   });
   afterEach(async () => {

@@ -22,7 +22,7 @@ test("another process completes the revocation of a process that was killed afte
   const ann = await world.connect("ann", { channel: "rooms/general" });
   const killed = promisify(execFile)(process.execPath, ["--input-type=module", "-e", KILLED_AFTER_COMMIT], {
     cwd: root,
-    env: { ...process.env, STORY_DATABASE: world.database },
+    env: { ...process.env, TEST_DATABASE: world.database },
   });
   await expect(killed).rejects.toMatchObject({ signal: "SIGKILL" });
   const [record] = await world.sql("select scope, change_number from sallyport_revocations");
@@ -45,7 +45,7 @@ const KILLED_AFTER_COMMIT = `
   import { createSallyport, WebSocketView } from "sallyport";
   import { postgres } from "sallyport/storage/postgres";
   import { sqlite } from "sallyport/storage/sqlite";
-  const { STORY_DATABASE: source } = process.env;
+  const { TEST_DATABASE: source } = process.env;
   const [url, schema] = source.split("?schema=");
   const storage = source.startsWith("postgres:") ? postgres(url, { schema }) : sqlite(source);
   let writes = 0;

@@ -3,7 +3,6 @@ import { type AddressInfo, createServer } from "node:net";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { postgres } from "../../src/storage/postgres.ts";
 import { handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";
@@ -16,6 +15,7 @@ import {
   storageAt,
   type TestDatabase,
 } from "./database.ts";
+import { postgresDatabase } from "./storage-at.ts";
 
 class OtherView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
@@ -70,7 +70,7 @@ const notifyAll = (source: string) =>
   );
 
 function withoutListening(source: string): Database {
-  return postgres(searching(source), { listen: false });
+  return postgresDatabase(searching(source), { listen: false });
 }
 
 const end = (pids: readonly number[]) =>
@@ -149,7 +149,7 @@ describe("without notifications", () => {
     opened.push({ close: async () => server.close() });
     const url = new URL(searching(database.source));
     url.port = String((server.address() as AddressInfo).port);
-    const storage = postgres(url.href);
+    const storage = postgresDatabase(url.href);
     let times = 0;
     const unlisten = storage.listen(() => times++);
     await expect.poll(() => tries).toBeGreaterThan(1);

@@ -5,8 +5,8 @@ import { limitsSchema } from "../../src/auth/limit-options.ts";
 import { LimitSettings } from "../../src/auth/limit-settings.ts";
 import { RateLimits } from "../../src/auth/rate-limits.ts";
 import { parseOptions } from "../../src/options.ts";
-import { postgres } from "../../src/storage/postgres.ts";
 import { ownDatabase, sqlAt } from "./database.ts";
+import { postgresDatabase } from "./storage-at.ts";
 
 const opened: { close(): Promise<unknown> }[] = [];
 afterEach(async () => {
@@ -15,7 +15,7 @@ afterEach(async () => {
 
 test("counts no connect for its address if the user's limit is reached while it waits", async () => {
   const own = await ownDatabase();
-  const storage = postgres(own.source);
+  const storage = postgresDatabase(own.source);
   opened.push(storage, { close: () => own.drop() });
   await storage.migrate();
   const settings = new LimitSettings(parseOptions("limits", limitsSchema, { connectsPerUser: 2 }), new Map());

@@ -4,10 +4,10 @@ import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { StorageError } from "../../src/errors.ts";
 import { INTERNAL } from "../../src/internal.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
-import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";
 import { ORIGIN, Socket, World } from "../integration/world.ts";
 import { changedStorage, ownDatabase, sqlAt, type TestDatabase } from "./database.ts";
+import { postgresDatabase } from "./storage-at.ts";
 
 let own: TestDatabase;
 let proxy: TcpProxy;
@@ -34,7 +34,7 @@ async function open(): Promise<World> {
       channels,
       views: { "/ws/chat": LeavingView },
       instances: 1,
-      storage: () => postgres(proxy.through(own.source), { poolSize: 4 }),
+      storage: () => postgresDatabase(proxy.through(own.source), { poolSize: 4 }),
     },
     { source: own.source, drop: async () => undefined },
   );
@@ -59,7 +59,7 @@ describe("while the database is unreachable", () => {
     await proxy.refuse();
     // A process that has not read the gateways yet.
     const fresh = world.sallyport[INTERNAL].with({
-      storage: postgres(proxy.through(own.source), { listen: false }),
+      storage: postgresDatabase(proxy.through(own.source), { listen: false }),
       onError: () => undefined,
     });
     onTestFinished(() => fresh.close());
@@ -142,7 +142,7 @@ describe("a revoke() that is committed before the connection breaks", () => {
     const ann = await world.connect("ann");
     await ann.call("whoami");
     const errors: unknown[] = [];
-    const storage = postgres(proxy.through(own.source), { poolSize: 2, listen: false });
+    const storage = postgresDatabase(proxy.through(own.source), { poolSize: 2, listen: false });
     let isCommitted = false;
     const other = world.sallyport[INTERNAL].with({
       onError: (error) => errors.push(error),

@@ -4,7 +4,7 @@ import { createServer, connect as dial, type Server, type Socket } from "node:ne
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from "vitest";
 import type { Database } from "../../src/storage/database.ts";
-import { postgres } from "../../src/storage/postgres.ts";
+import { postgresDatabase } from "./storage-at.ts";
 
 /** A TCP proxy between the app and the server that can drop connections without closing them. */
 class DroppingProxy {
@@ -70,7 +70,7 @@ beforeEach(async () => {
   const source = new URL(inject("postgres"));
   proxy = await DroppingProxy.open(new URL(source));
   source.port = String(proxy.port);
-  storage = postgres(source.href, { poolSize: 4, listen: false });
+  storage = postgresDatabase(source.href, { poolSize: 4, listen: false });
 });
 afterEach(async () => {
   vi.useRealTimers();

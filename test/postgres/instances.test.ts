@@ -63,7 +63,7 @@ afterEach(async () => {
 async function started(): Promise<{ process: ChildProcess; url: string }> {
   const child = fork(resolve(root, "node_modules/jiti/lib/jiti-cli.mjs"), ["test/processes/instance.ts"], {
     cwd: root,
-    env: { ...process.env, STORY_DATABASE: database.source },
+    env: { ...process.env, TEST_DATABASE: database.source },
   });
   const port = await new Promise<number>((ready, failed) => {
     child.once("message", (message) => ready(message as number));

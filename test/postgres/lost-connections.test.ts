@@ -5,10 +5,10 @@ import { TcpProxy } from "../../bench/src/tcp-proxy.ts";
 import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";
 import { World } from "../integration/world.ts";
 import { ownDatabase, sqlAt, type TestDatabase } from "./database.ts";
+import { postgresDatabase } from "./storage-at.ts";
 
 let own: TestDatabase;
 let proxy: TcpProxy;
@@ -22,8 +22,8 @@ afterEach(async () => {
 });
 
 /** Opens a storage through the proxy. */
-function storageOf(options: Parameters<typeof postgres>[1] = {}): Database {
-  const storage = postgres(proxy.through(own.source), { poolSize: 4, listen: false, ...options });
+function storageOf(options: Parameters<typeof postgresDatabase>[1] = {}): Database {
+  const storage = postgresDatabase(proxy.through(own.source), { poolSize: 4, listen: false, ...options });
   onTestFinished(() => storage.close());
   return storage;
 }
@@ -33,7 +33,7 @@ const answers = async (storage: Database) =>
 
 /** Holds the writer lock over a connection without the proxy, and returns a function to release it. */
 async function heldLock(): Promise<() => Promise<void>> {
-  const storage = postgres(own.source, { poolSize: 2, listen: false });
+  const storage = postgresDatabase(own.source, { poolSize: 2, listen: false });
   let release: () => void = () => undefined;
   const released = new Promise<void>((resolve) => {
     release = resolve;
@@ -73,7 +73,7 @@ describe("connections that the network forgets while statements are in flight", 
   });
 
   test("are closed by close() without waiting for their answers", async () => {
-    const storage = postgres(proxy.through(own.source), { poolSize: 4, listen: false });
+    const storage = postgresDatabase(proxy.through(own.source), { poolSize: 4, listen: false });
     const reads = [1, 2, 3].map(() => sql`select pg_sleep(600)`.execute(storage.db));
     const ended = Promise.allSettled(reads);
     const sleeping = () =>
@@ -93,7 +93,7 @@ describe("connections that the network forgets while statements are in flight", 
         channels,
         views: { "/ws/chat": ChatView },
         instances: 1,
-        storage: () => postgres(proxy.through(own.source), { poolSize: 4 }),
+        storage: () => postgresDatabase(proxy.through(own.source), { poolSize: 4 }),
       },
       { source: own.source, drop: async () => undefined },
     );
@@ -208,7 +208,7 @@ test("a connect opens one row and is accepted if the database connection breaks 
 describe("while a server refuses connections", () => {
   test("messages wait and are answered, and onError is not called for each", async () => {
     const calls: unknown[] = [];
-    const storage = postgres(proxy.through(own.source), { poolSize: 4 });
+    const storage = postgresDatabase(proxy.through(own.source), { poolSize: 4 });
     const world = await World.open(
       {
         permissions: [chat],
@@ -265,7 +265,7 @@ describe("a server that became read-only", () => {
     const { url, failOver } = await failingOver();
     await sqlAt(url, "create table written (n integer)");
     const storages = (["transaction", "execute"] as const).map((write) => {
-      const storage = postgres(url, { poolSize: 3, listen: false });
+      const storage = postgresDatabase(url, { poolSize: 3, listen: false });
       onTestFinished(() => storage.close());
       return { write, storage };
     });
@@ -284,7 +284,7 @@ describe("a server that became read-only", () => {
     if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
     const { url, failOver } = await failingOver();
     await sqlAt(url, "create table written (n integer)");
-    const storage = postgres(url, { poolSize: 2, listen: false });
+    const storage = postgresDatabase(url, { poolSize: 2, listen: false });
     onTestFinished(() => storage.close());
     await storage.db.connection().execute(async (first) => {
       const write = () => sql`insert into written values (1)`.execute(first);
@@ -306,7 +306,7 @@ describe("a server that became read-only", () => {
     });
     const { username, password, pathname } = new URL(url);
     const hosts = proxies.map(({ port }) => `127.0.0.1:${port}`).join(",");
-    const storage = postgres(`postgres://${username}:${password}@${hosts}${pathname}`, {
+    const storage = postgresDatabase(`postgres://${username}:${password}@${hosts}${pathname}`, {
       poolSize: 3,
       listen: false,
     });
@@ -345,7 +345,7 @@ describe("while no server accepts writes", () => {
     const writing = new URL(server.url);
     writing.searchParams.set("options", "-c default_transaction_read_only=off");
     const sallyport = createSallyport({
-      storage: postgres(server.url, { poolSize: 2, listen: false }),
+      storage: postgresDatabase(server.url, { poolSize: 2, listen: false }),
       permissions: [chat],
       channels,
       views: { "/ws/chat": ChatView },
@@ -383,7 +383,7 @@ describe("a connection string with several hosts", () => {
     // Nothing listens on port 1.
     const hosts = `127.0.0.1:1,127.0.0.1:${proxy.port}`;
     const source = `postgres://${url.username}:${url.password}@${hosts}${url.pathname}`;
-    const storage = postgres(source, { listen: false });
+    const storage = postgresDatabase(source, { listen: false });
     onTestFinished(() => storage.close());
     expect(await answers(storage)).toEqual([{ n: 1 }]);
     expect(proxy.accepted).toBe(1);
@@ -394,7 +394,7 @@ describe("a connection string with several hosts", () => {
     onTestFinished(() => other.close());
     const url = new URL(own.source);
     const hosts = `127.0.0.1:${proxy.port},127.0.0.1:${other.port}`;
-    const storage = postgres(
+    const storage = postgresDatabase(
       `postgres://${url.username}:${url.password}@${hosts}${url.pathname}?target_session_attrs=read-write`,
       { listen: false },
     );
@@ -410,7 +410,7 @@ describe("a connection string with several hosts", () => {
     ["postgres://a,b/db?target_session_attrs=standby", /target_session_attrs must be read-write or primary/],
     ["postgres://a,,b/db", /names a server/],
   ])("rejects %s", (source, words) => {
-    expect(() => postgres(source)).toThrow(words);
+    expect(() => postgresDatabase(source)).toThrow(words);
   });
 });
 
@@ -421,7 +421,7 @@ describe("a password that rotates", () => {
     url.password = "";
     const requests: unknown[] = [];
     let current = password;
-    const storage = postgres(url.href, {
+    const storage = postgresDatabase(url.href, {
       listen: false,
       password: async (server) => {
         requests.push(server);
@@ -443,7 +443,7 @@ describe("a password that rotates", () => {
   test("that cannot be read causes a StorageError with the reason", async () => {
     const url = new URL(inject("postgres"));
     url.password = "";
-    const storage = postgres(url.href, {
+    const storage = postgresDatabase(url.href, {
       listen: false,
       password: async () => {
         throw new Error("no role");
@@ -456,7 +456,7 @@ describe("a password that rotates", () => {
   });
 
   test("is rejected together with a password in the connection string", () => {
-    expect(() => postgres("postgres://app:secret@db/app", { password: async () => "x" })).toThrow(
+    expect(() => postgresDatabase("postgres://app:secret@db/app", { password: async () => "x" })).toThrow(
       /the connection string contains a password/,
     );
   });

@@ -6,10 +6,10 @@ import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { NamedStatements } from "../../src/storage/named-statements.ts";
-import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";
 import { World } from "../integration/world.ts";
 import { databaseTime, emptyDatabase, ownDatabase, searching, sqlAt, type TestDatabase } from "./database.ts";
+import { postgresDatabase } from "./storage-at.ts";
 
 let database: TestDatabase;
 const opened: { close(): Promise<unknown> }[] = [];
@@ -42,7 +42,7 @@ const tablesIn = (schema: string) =>
   ) as Promise<{ table_name: string }[]>;
 
 test("one of several instances migrates an empty database, and all of them work afterwards", async () => {
-  const instances = Array.from({ length: 5 }, () => app(postgres(searching(database.source))));
+  const instances = Array.from({ length: 5 }, () => app(postgresDatabase(searching(database.source))));
   const done = await Promise.all(instances.map((instance) => instance.migrate()));
   expect(done.filter(({ migrations }) => migrations.length > 0)).toHaveLength(1);
   for (const instance of instances) await instance.access.grant("ann", chat.can_use_chat);
@@ -51,7 +51,7 @@ test("one of several instances migrates an empty database, and all of them work 
 
 test("the schema option keeps all tables in one schema, separate from other schemas", async () => {
   const schemas = ["one", "two"].map((name) => `${name}_${process.pid}_${Date.now()}`);
-  const [one, two] = schemas.map((schema) => app(postgres(inject("postgres"), { schema })));
+  const [one, two] = schemas.map((schema) => app(postgresDatabase(inject("postgres"), { schema })));
   await Promise.all([one?.migrate(), two?.migrate()]);
   await one?.access.grant("ann", chat.can_use_chat);
   await one?.access.groups.delete("nobody's");
@@ -71,7 +71,7 @@ test("the schema option keeps all tables in one schema, separate from other sche
 test("migrates a database that is up to date as a role without the CREATE privilege", async () => {
   const schema = new URL(database.source).searchParams.get("schema") as string;
   const role = `${schema}_app`;
-  await app(postgres(searching(database.source))).migrate();
+  await app(postgresDatabase(searching(database.source))).migrate();
   await sqlAt(
     database.source,
     `create role ${role} login password 'app'; grant usage on schema ${schema} to ${role}; grant select on all tables in schema ${schema} to ${role}`,
@@ -81,21 +81,21 @@ test("migrates a database that is up to date as a role without the CREATE privil
   Object.assign(url, { username: role, password: "app" });
   const named = new URL(url);
   named.searchParams.delete("options");
-  for (const storage of [postgres(url.href), postgres(named.href, { schema })]) {
+  for (const storage of [postgresDatabase(url.href), postgresDatabase(named.href, { schema })]) {
     opened.unshift(storage);
     expect(await storage.migrate()).toEqual([]);
   }
 });
 
 test("migrate() ignores tables of another schema, and rejects a search path without a schema", async () => {
-  const { migrations } = await app(postgres(searching(database.source))).migrate();
+  const { migrations } = await app(postgresDatabase(searching(database.source))).migrate();
   expect(migrations.length).toBeGreaterThan(0);
   const other = await emptyDatabase();
   opened.push({ close: other.drop });
-  expect(await app(postgres(searching(other.source))).migrate()).toMatchObject({ migrations });
+  expect(await app(postgresDatabase(searching(other.source))).migrate()).toMatchObject({ migrations });
   const nowhere = new URL(searching(database.source));
   nowhere.searchParams.set("options", "-c search_path=nowhere");
-  await expect(app(postgres(nowhere.href)).migrate()).rejects.toThrow(
+  await expect(app(postgresDatabase(nowhere.href)).migrate()).rejects.toThrow(
     /search path names no schema that exists/,
   );
 });
@@ -103,7 +103,7 @@ test("migrate() ignores tables of another schema, and rejects a search path with
 test("a Kysely instance of the app is not closed, and bigints are returned as numbers", async () => {
   const pool = new pg.Pool({ connectionString: searching(database.source) });
   const own = new Kysely<Record<string, never>>({ dialect: new PostgresDialect({ pool }) });
-  const sallyport = app(postgres(own));
+  const sallyport = app(postgresDatabase(own));
   await sallyport.migrate();
   const until = Date.now() + 60_000;
   const before = await databaseTime(database.source);
@@ -117,7 +117,7 @@ test("a Kysely instance of the app is not closed, and bigints are returned as nu
     "select distinct column_name as name from information_schema.columns where table_schema = current_schema() and data_type = 'bigint'",
   )) as { name: string }[];
   expect(whole.length).toBeGreaterThan(10);
-  const { db } = postgres(own);
+  const { db } = postgresDatabase(own);
   for (const { name } of whole) {
     const { rows } = await sql`select 1::bigint as ${sql.ref(name)}`.execute(db);
     expect(rows).toEqual([{ [name]: 1 }]);
@@ -134,12 +134,12 @@ test.each([
   [{ poolSize: 1 }, /poolSize must be a whole number of connections from 2/],
   [{ poolSize: 2.5 }, /poolSize must be a whole number of connections from 2/],
 ])("an invalid option is rejected immediately: %j", (options, words) => {
-  expect(() => postgres("postgres://nowhere/none", options)).toThrow(words);
+  expect(() => postgresDatabase("postgres://nowhere/none", options)).toThrow(words);
 });
 
 test("without tables the error contains the command to run", async () => {
   await expect(
-    app(postgres(searching(database.source))).access.grant("ann", chat.can_use_chat),
+    app(postgresDatabase(searching(database.source))).access.grant("ann", chat.can_use_chat),
   ).rejects.toMatchObject({
     code: "SALLYPORT_NOT_MIGRATED",
     message: expect.stringContaining("npx sallyport migrate"),
@@ -151,7 +151,7 @@ test("an unreachable server, a missing database or a wrong password causes 503 w
   const elsewhere = (change: (url: URL) => void) => {
     const url = new URL(given);
     change(url);
-    return app(postgres(url.href)).access.users.hasPermission("ann", chat.can_use_chat);
+    return app(postgresDatabase(url.href)).access.users.hasPermission("ann", chat.can_use_chat);
   };
   const lost = { code: "SALLYPORT_STORAGE", status: 503 };
   await expect(
@@ -176,7 +176,7 @@ const raising = (code: string) =>
   `do $$ begin raise exception 'made to fail' using errcode = '${code}'; end $$`;
 
 test("a write is retried after a conflict or a lost connection, and commits once", async () => {
-  const storage = postgres(searching(database.source));
+  const storage = postgresDatabase(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table made (id integer)");
   for (const code of ["40001", "40P01", "57P01", "08006"]) {
@@ -198,7 +198,7 @@ test("a write is retried after a conflict or a lost connection, and commits once
 });
 
 test("an error in a statement of the app is not retried, and is returned unchanged", async () => {
-  const storage = postgres(searching(database.source));
+  const storage = postgresDatabase(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table single (id integer primary key)");
   let attempts = 0;
@@ -212,7 +212,7 @@ test("an error in a statement of the app is not retried, and is returned unchang
 });
 
 test("a write is not retried if its connection is lost during the commit", async () => {
-  const storage = postgres(searching(database.source));
+  const storage = postgresDatabase(searching(database.source));
   opened.push(storage);
   await sqlAt(
     database.source,
@@ -239,8 +239,8 @@ test("a write is not retried if its connection is lost during the commit", async
 });
 
 test("a poll detects a permission change of another process, once", async () => {
-  const mine = postgres(searching(database.source));
-  const other = app(postgres(searching(database.source)));
+  const mine = postgresDatabase(searching(database.source));
+  const other = app(postgresDatabase(searching(database.source)));
   opened.push(mine);
   await other.migrate();
   for (let round = 0; round < 2; round++) {
@@ -252,7 +252,10 @@ test("a poll detects a permission change of another process, once", async () => 
 });
 
 test("writes are serialized, and no increment is lost", async () => {
-  const storages = [postgres(searching(database.source)), postgres(searching(database.source))];
+  const storages = [
+    postgresDatabase(searching(database.source)),
+    postgresDatabase(searching(database.source)),
+  ];
   opened.push(...storages);
   await sqlAt(database.source, "create table counted (n integer); insert into counted values (0)");
   const count = (storage: Database) =>
@@ -267,7 +270,7 @@ test("writes are serialized, and no increment is lost", async () => {
 test("writes that change no permissions run concurrently, and a permission change waits for them", async () => {
   const own = await ownDatabase();
   onTestFinished(() => own.drop());
-  const storages = [1, 2, 3].map(() => postgres(own.source));
+  const storages = [1, 2, 3].map(() => postgresDatabase(own.source));
   opened.push(...storages);
   const [one, two, three] = storages as [Database, Database, Database];
   const order: string[] = [];
@@ -326,7 +329,7 @@ test("of concurrent connects with one connection id one succeeds, and disconnect
 });
 
 test("a rehearsed transaction is rolled back", async () => {
-  const storage = postgres(searching(database.source));
+  const storage = postgresDatabase(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table played (n integer)");
   const seen = await storage.rollbackTransaction(async (db) => {
@@ -338,7 +341,7 @@ test("a rehearsed transaction is rolled back", async () => {
 });
 
 test("an exhausted pool causes 503, and works again when a connection is free", async () => {
-  const storage = postgres(searching(database.source), { poolSize: 2 });
+  const storage = postgresDatabase(searching(database.source), { poolSize: 2 });
   const sallyport = app(storage);
   await sallyport.migrate();
   let release: () => void = () => undefined;
@@ -422,7 +425,7 @@ const counter = (storage: Database, key: string) =>
   storage.db.selectFrom("sallyport_counters").selectAll().where("key", "=", key).execute();
 
 test("a repeated statement keeps its name and its plan for one minute", async () => {
-  const storage = postgres(searching(database.source), { poolSize: 2 });
+  const storage = postgresDatabase(searching(database.source), { poolSize: 2 });
   await app(storage).migrate();
   await storage.db.connection().execute(async (db) => {
     const one = Object.assign(Object.create(storage), { db }) as Database;
@@ -439,7 +442,7 @@ test("a repeated statement keeps its name and its plan for one minute", async ()
 });
 
 test("a table is read after its columns changed, also in a transaction", async () => {
-  const storage = postgres(searching(database.source), { poolSize: 2 });
+  const storage = postgresDatabase(searching(database.source), { poolSize: 2 });
   await app(storage).migrate();
   const read = (db: Database["db"]) => counter(Object.assign(Object.create(storage), { db }), "a");
   const both = () => Promise.all([read(storage.db), read(storage.db)]);
@@ -452,7 +455,10 @@ test("a table is read after its columns changed, also in a transaction", async (
 });
 
 test("a transaction of a frozen process is rolled back, so that other writers continue", async () => {
-  const [frozen, other] = [1, 2].map(() => postgres(searching(database.source))) as [Database, Database];
+  const [frozen, other] = [1, 2].map(() => postgresDatabase(searching(database.source))) as [
+    Database,
+    Database,
+  ];
   await app(frozen).migrate();
   opened.push(other);
   const count = (key: string) => (db: Database["db"]) =>
@@ -501,7 +507,7 @@ test("a schema can be migrated while others of the same database are dropped", a
   let before: readonly string[] = [];
   for (let round = 0; round < 4; round++) {
     const schemas = names(round);
-    const storages = schemas.map((schema) => postgres(inject("postgres"), { schema, poolSize: 3 }));
+    const storages = schemas.map((schema) => postgresDatabase(inject("postgres"), { schema, poolSize: 3 }));
     const done = Promise.all(storages.map((storage) => storage.migrate()));
     await dropped(before);
     const [first = [], ...others] = await done;

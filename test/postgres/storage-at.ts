@@ -1,15 +1,22 @@
 import { CompiledQuery, Kysely, type LogEvent, PostgresDialect } from "kysely";
 import { Pool } from "pg";
 import type { Database } from "../../src/storage/database.ts";
-import { postgres } from "../../src/storage/postgres.ts";
+import { type PostgresOptions, postgres } from "../../src/storage/postgres.ts";
 import { storeOf } from "../../src/storage/sql/sql-store.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 
+/** `sqlite()`, with the members that only Sallyport itself uses. */
+export const sqliteDatabase = <Own>(source: string | Kysely<Own>) => sqlite(source) as Database;
+
+/** `postgres()`, with the members that only Sallyport itself uses. */
+export const postgresDatabase = <Own>(source: string | Kysely<Own> | undefined, options?: PostgresOptions) =>
+  postgres(source, options) as Database;
+
 /** Opens the storage of a test database: a SQLite file, or a connection string with a `schema`. */
 export function storageAt(source: string): Database {
-  if (!source.startsWith("postgres:")) return sqlite(source);
+  if (!source.startsWith("postgres:")) return sqliteDatabase(source);
   const { url, options } = schemaOf(source);
-  return postgres(url, options);
+  return postgresDatabase(url, options);
 }
 
 /** Opens the storage over a Kysely instance that reports each statement it sends. */
@@ -22,7 +29,7 @@ export function watchedStorageAt(
   const kysely = source.startsWith("postgres:")
     ? new Kysely({ dialect: new PostgresDialect({ pool: new Pool({ connectionString: url }) }), log })
     : new Kysely({ dialect: new LibsqlDialect({ path: source }), log });
-  const storage = source.startsWith("postgres:") ? postgres(kysely, options) : sqlite(kysely);
+  const storage = source.startsWith("postgres:") ? postgresDatabase(kysely, options) : sqliteDatabase(kysely);
   return Object.assign(storage, { [Symbol.asyncDispose]: () => kysely.destroy() });
 }
 

@@ -1,6 +1,6 @@
 // A small app in TypeScript, as users write it, for the command line.
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
-import { storyStorage } from "./storage.ts";
+import { testStorage } from "./storage.ts";
 
 const chat = definePermissions("chat", {
   can_use_chat: "Can use chat",
@@ -32,7 +32,7 @@ const people: Record<string, string> = {
 };
 
 export const sallyport = createSallyport({
-  storage: storyStorage(),
+  storage: testStorage(),
   permissions: [chat],
   channels: [room, moderators, personal],
   views: { "/ws/chat": ChatView },

@@ -2,7 +2,7 @@
 
 import { createSallyport, handler, WebSocketView } from "sallyport";
 import { lambdaHandler } from "sallyport/adapters/lambda";
-import { storyStorage } from "./storage.ts";
+import { testStorage } from "./storage.ts";
 
 /** All timers of Sallyport, including those that do not keep a process running. */
 const timers: NodeJS.Timeout[] = [];
@@ -23,7 +23,7 @@ class OpenView extends WebSocketView {
 }
 
 const sallyport = createSallyport({
-  storage: storyStorage(),
+  storage: testStorage(),
   permissions: [],
   views: { "/ws/open": OpenView },
   allowMissingOrigin: true,

@@ -1,7 +1,7 @@
 // An app whose gateway is provisioned from the command line.
 import { createSallyport, handler, WebSocketView } from "sallyport";
 import { defineGateway } from "sallyport/aws";
-import { storyStorage } from "./storage.ts";
+import { testStorage } from "./storage.ts";
 
 class ChatView extends WebSocketView {
   static override allowAnonymous = true;
@@ -9,7 +9,7 @@ class ChatView extends WebSocketView {
 }
 
 export const sallyport = createSallyport({
-  storage: storyStorage(),
+  storage: testStorage(),
   permissions: [],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],

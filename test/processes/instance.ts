@@ -15,17 +15,20 @@ import {
   WebSocketView,
 } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
-import { storyStorage } from "./storage.ts";
+import { testStorage } from "./storage.ts";
 
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
-const storage = storyStorage();
+const storage = testStorage();
 
-/** A table of the app, in the same database. */
+interface AppTables {
+  story_messages: { text: string; said_by: string | undefined };
+}
+
+// The messages of the app are in the same database. The type `Storage` does not show its Kysely.
+const { db } = storage as unknown as { readonly db: Kysely<AppTables> };
+
 const stored = (text: string, by: string | undefined) =>
-  (storage.db as unknown as Kysely<{ story_messages: { text: string; said_by: string | undefined } }>)
-    .insertInto("story_messages")
-    .values({ text, said_by: by })
-    .execute();
+  db.insertInto("story_messages").values({ text, said_by: by }).execute();
 
 class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];

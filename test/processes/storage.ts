@@ -1,13 +1,13 @@
+import type { Storage } from "sallyport";
 import { postgres } from "sallyport/storage/postgres";
-import type { Database } from "sallyport/storage/sqlite";
 import { sqlite } from "sallyport/storage/sqlite";
 
 /**
  * The storage that the test configures: the path of a SQLite file, or a connection string with a
  * `schema`.
  */
-export function storyStorage(): Database {
-  const source = process.env.STORY_DATABASE as string;
+export function testStorage(): Storage {
+  const source = process.env.TEST_DATABASE as string;
   if (!source.startsWith("postgres:")) return sqlite(source);
   const url = new URL(source);
   const schema = url.searchParams.get("schema");

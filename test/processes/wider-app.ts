@@ -1,9 +1,9 @@
-// The next version of app.ts with other rules. With STORY_PRINTS it prints while it is loaded and
+// The next version of app.ts with other rules. With TEST_PRINTS it prints while it is loaded and
 // used.
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
-import { storyStorage } from "./storage.ts";
+import { testStorage } from "./storage.ts";
 
-const print = (text: string) => process.env.STORY_PRINTS && console.log(text);
+const print = (text: string) => process.env.TEST_PRINTS && console.log(text);
 print("the app is loading");
 
 const chat = definePermissions("chat", {
@@ -21,7 +21,7 @@ class ChatView extends WebSocketView {
 }
 
 export const sallyport = createSallyport({
-  storage: storyStorage(),
+  storage: testStorage(),
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },

@@ -2,9 +2,9 @@ import { Kysely, PostgresDialect, sql } from "kysely";
 import { Kysely as KyselyNext, PostgresDialect as PostgresDialectNext } from "kysely-next";
 import { Pool } from "pg";
 import { expect, onTestFinished, test } from "vitest";
-import { postgres } from "../../src/storage/postgres.ts";
-import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
+import { LibsqlDialect } from "../../src/storage/sqlite.ts";
 import { emptyDatabase, isPostgres, searching } from "../postgres/database.ts";
+import { postgresDatabase, sqliteDatabase } from "../postgres/storage-at.ts";
 
 const copies = [
   { origin: "the same package", Kysely, PostgresDialect },
@@ -30,7 +30,7 @@ test.each(copies)("works on a Kysely instance of the app from $origin", async (c
     await own.destroy();
     await database.drop();
   });
-  const storage = isPostgres ? postgres(own) : sqlite(own);
+  const storage = isPostgres ? postgresDatabase(own) : sqliteDatabase(own);
   expect((await storage.migrate())[0]).toBe("0001_baseline");
   const counter = { key: "a", window_started_at: 2 ** 40, count: 1 };
   await storage.transaction((db) => db.insertInto("sallyport_counters").values(counter).execute());

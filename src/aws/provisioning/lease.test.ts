@@ -3,10 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { changedStorage } from "../../../test/postgres/storage-at.ts";
+import { changedStorage, sqliteDatabase } from "../../../test/postgres/storage-at.ts";
 import { ConfigurationError } from "../../errors.ts";
 import type { Database } from "../../storage/database.ts";
-import { sqlite } from "../../storage/sqlite.ts";
 import { withLease } from "./lease.ts";
 
 let folder: string;
@@ -15,7 +14,7 @@ let database: Database;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "sallyport-lease-"));
   path = join(folder, "test.db");
-  database = changedStorage(sqlite(path), { now });
+  database = changedStorage(sqliteDatabase(path), { now });
   await database.migrate();
 });
 afterEach(async () => {
@@ -86,7 +85,7 @@ test("a lease expires 60 s after its last renewal, and its former owner cannot r
 });
 
 test("of eight runs that start at once in four processes, exactly one executes", async () => {
-  const processes = Array.from({ length: 4 }, () => changedStorage(sqlite(path), { now }));
+  const processes = Array.from({ length: 4 }, () => changedStorage(sqliteDatabase(path), { now }));
   const end = latch();
   let begun = 0;
   const refusals: unknown[] = [];

@@ -175,7 +175,7 @@ export class SqlGrants {
     flag: "is_active" | "is_superuser",
     value: boolean,
   ): Promise<boolean> {
-    // A user without a row is active and not a superuser. Setting these values creates no row.
+    // The row of a new user is active and not a superuser. Setting these values creates no row.
     if (value !== DEFAULT_FLAGS[flag]) await ensureUser(this.#database, db, userId);
     const { numUpdatedRows } = await db
       .updateTable("sallyport_users")

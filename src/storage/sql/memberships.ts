@@ -146,16 +146,17 @@ export class SqlMemberships implements MembershipStore {
     const others = member
       .select(({ fn }) => fn.countAll<number>().as("others"))
       .where("member.channel", "not in", [text("channel"), text("leaving")]);
-    const conditions: Expression<SqlBool>[] = [sql<boolean>`${others} < ${number("max")}`];
-    if (isChecked) {
-      const open = db
-        .selectFrom("sallyport_connections as open")
-        .select("open.id")
-        .where("open.id", "=", text("connectionKey"))
-        .where("open.closed_at", "is", null);
-      conditions.push(sql<boolean>`exists ${open}`);
-      conditions.push(...unchangedSince(this.#database, number("since"), number("validUntil")));
-    }
+    // The connection can be closed after it was read. Closing does not exclude joins.
+    const open = db
+      .selectFrom("sallyport_connections as open")
+      .select("open.id")
+      .where("open.id", "=", text("connectionKey"))
+      .where("open.closed_at", "is", null);
+    const conditions: Expression<SqlBool>[] = [
+      sql<boolean>`${others} < ${number("max")}`,
+      sql<boolean>`exists ${open}`,
+    ];
+    if (isChecked) conditions.push(...unchangedSince(this.#database, number("since"), number("validUntil")));
     const joining = db
       .insertInto("sallyport_memberships")
       .columns(["connection_key", "channel", "joined_at"])
