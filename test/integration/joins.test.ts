@@ -1,5 +1,7 @@
+import type { Kysely } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { defineChannel, definePermissions, handler, WebSocketView } from "../../src/index.ts";
+import type { Tables } from "../../src/storage/database.ts";
 import { changedStorage, isPostgres, storageAt } from "../postgres/database.ts";
 import { World } from "./world.ts";
 
@@ -14,11 +16,14 @@ class ChatView extends WebSocketView {
 
 /** Runs after the permissions of a join were read and before its membership is written. */
 let beforeWrite: () => Promise<unknown>;
+/** Runs in the transaction of a join, before the statement that writes its membership. */
+let beforeJoin: () => Promise<unknown>;
 let trips: number;
 let world: World;
 
 beforeEach(async () => {
   beforeWrite = async () => undefined;
+  beforeJoin = async () => undefined;
   world = await World.open({
     permissions: [chat],
     channels: [rooms],
@@ -32,6 +37,8 @@ beforeEach(async () => {
           await beforeWrite();
           return storage.executeBatch(...given);
         },
+        sharedTransaction: (work, options) =>
+          storage.sharedTransaction((db) => work(withHook(db, () => beforeJoin())), options),
       });
     },
   });
@@ -40,6 +47,23 @@ beforeEach(async () => {
 });
 afterEach(() => world.close());
 
+/** Returns a transaction that calls `hook` before each of its prepared statements. */
+function withHook(db: Kysely<Tables>, hook: () => Promise<unknown>): Kysely<Tables> {
+  return new Proxy(db, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target) as unknown;
+      if (name === "executeQuery") {
+        return async (...given: Parameters<typeof db.executeQuery>) => {
+          await hook();
+          return target.executeQuery(...given);
+        };
+      }
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+const reasons = () => world.decisions.map(({ reason }) => reason);
 const channels = () => world.sql("select channel from sallyport_memberships order by channel");
 
 async function connected() {
@@ -89,5 +113,15 @@ describe.runIf(isPostgres)("between the permission check and the write of a join
     beforeWrite = () => world.sql("update sallyport_connections set closed_at = 1");
     expect(await ann.call("enter")).toMatchObject({ ok: false, status: 403 });
     expect(await channels()).toEqual([]);
+  });
+
+  test("a connection that is closed during the transaction of a join denies the join", async () => {
+    const ann = await connected();
+    // After a change of another user, the join takes a transaction.
+    beforeWrite = () => world.sallyport.access.grant("bob", chat.use);
+    beforeJoin = () => world.sql("update sallyport_connections set closed_at = 1");
+    expect(await ann.call("enter")).toMatchObject({ ok: false, status: 403 });
+    expect(await channels()).toEqual([]);
+    expect(reasons()).toEqual(["connection"]);
   });
 });

@@ -79,7 +79,8 @@ export class SqlMemberships implements MembershipStore {
           if (isAffected) return "changed";
         }
         check(current);
-        return (await this.#join(db, request)) ? "joined" : "full";
+        if (await this.#join(db, request)) return "joined";
+        return (await this.#connections.findIn(db, connectionKey)) ? "full" : "closed";
       },
       { lock },
     );
@@ -115,7 +116,8 @@ export class SqlMemberships implements MembershipStore {
    * Joins a channel in a transaction that excludes other joins of the connection. On PostgreSQL,
    * concurrent transactions do not see each other's rows.
    *
-   * @returns false if the maximum is reached. Nothing is joined or left in this case
+   * @returns false if the maximum is reached, or the connection was closed. Nothing is joined or
+   *   left in this case
    */
   async #join(db: Kysely<Tables>, request: MembershipRequest): Promise<boolean> {
     const values = valuesOf(request);
