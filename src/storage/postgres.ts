@@ -36,7 +36,6 @@ import { PostgresHosts } from "./postgres-hosts.ts";
 import { storeOf } from "./sql/sql-store.ts";
 import type { Storage, Store } from "./store.ts";
 
-
 /** The options of `postgres()`. All but `schema` require a connection string as the source. */
 export interface PostgresOptions {
   /**
