@@ -81,6 +81,7 @@ describe("the package", () => {
     expect(paths).toContain("dist/index.js");
     expect(paths).toContain("dist/index.d.ts");
     expect(paths).toContain("bin/sallyport.js");
+    expect(paths).toContain("docs/permissions.md");
     expect(paths.filter((path) => /^(test|examples|bench|src)\/|\.test\.|tsbuildinfo/.test(path))).toEqual(
       [],
     );
