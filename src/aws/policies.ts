@@ -74,7 +74,7 @@ const POLICY_OPTIONS = optionsOf<PolicyOptions>()({
  * id, it allows all of these operations with that API only.
  *
  * Source: AWS service authorization reference, "Amazon API Gateway Management V2". For what that
- * page does not cover: `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
+ * page does not cover: `docs/decisions/0017-iam-policies-for-provisioning.md`.
  *
  * @param definition the gateway, as returned by `defineGateway`
  * @param options account and id of the API, and resources to remove

@@ -114,13 +114,20 @@ const filesIn = (folder: string, end: string) =>
     .filter((file) => file.endsWith(end))
     .map((file) => join(folder, file));
 
-const pages = ["README.md", ...filesIn("docs", ".md").filter((file) => !file.startsWith("docs/decisions/"))];
+const isRecord = (file: string) => file.startsWith("docs/decisions/");
+const markdown = filesIn("docs", ".md");
+const pages = ["README.md", ...markdown.filter((file) => !isRecord(file))];
+const records = markdown.filter(isRecord);
+const groups = [
+  { name: "README and docs/", files: pages },
+  { name: "the decision records", files: records },
+];
 const sources = filesIn("src", ".ts");
 const read = (file: string) => readFileSync(join(root, file), "utf8");
 
 describe("the English of", () => {
-  test("README and docs/", () => {
-    const texts = pages.map((file) => ({ file, sentences: sentencesOf(proseOf(read(file))) }));
+  test.each(groups)("$name", ({ files }) => {
+    const texts = files.map((file) => ({ file, sentences: sentencesOf(proseOf(read(file))) }));
     expect(missed(goalsOf(texts)).join("\n")).toBe("");
   });
 
@@ -130,8 +137,8 @@ describe("the English of", () => {
   });
 });
 
-test("lines of README and docs/ have at most 100 characters", () => {
-  const lines = pages.flatMap((file) =>
+test.each(groups)("lines of $name have at most 100 characters", ({ files }) => {
+  const lines = files.flatMap((file) =>
     read(file)
       .split("\n")
       .filter((line) => line.trim() !== "" && !line.startsWith("|") && !/https?:\/\//.test(line))

@@ -43,7 +43,7 @@ const LOG_DELIVERY = [
  * more for some operations. The documents of AWS are incomplete. Where observations differ, both
  * permissions are required.
  *
- * For sources and open questions, see `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
+ * For sources and open questions, see `docs/decisions/0017-iam-policies-for-provisioning.md`.
  */
 export class Iam {
   /** The policy of the caller. Default: everything is allowed. */
