@@ -8,7 +8,7 @@ import type { AwsCredentials } from "./sigv4.ts";
 export interface ApiGatewayOptions {
   /**
    * Maximum number of requests that this process sends per second, or `false` for no limit.
-   * Requests that close connections are not counted. Default 5000.
+   * Requests that close connections do not wait behind others. Default 5000.
    *
    * AWS allows 10 000 per second for an account in a region, including incoming events.
    */
