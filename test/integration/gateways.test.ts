@@ -2,8 +2,10 @@ import { once } from "node:events";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import WebSocket from "ws";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
+import { StorageError } from "../../src/errors.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
-import { NOW } from "../postgres/database.ts";
+import { createSallyport } from "../../src/sallyport.ts";
+import { changedStorage, NOW, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, Socket, World } from "./world.ts";
 
@@ -208,4 +210,29 @@ test("the connections of a restarted local gateway are closed, and no others", a
   expect(await world.sallyport.listConnections()).toMatchObject([{ gateway: "other" }]);
   expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
   expect(await there.result("whoami")).toMatchObject({ user: "ann" });
+});
+
+test("a registration after a restart is committed if the database fails before the connections close", async () => {
+  const storage = storageAt(world.database);
+  let transactions = 0;
+  const failing = changedStorage(storage, {
+    transaction: (work) => {
+      transactions++;
+      if (transactions > 1) throw new StorageError("The disk is full. Free some space.", {});
+      return storage.transaction(work);
+    },
+  });
+  const sallyport = createSallyport({
+    ...{ permissions: [chat], channels, views, authenticate: () => null, origins: [ORIGIN] },
+    storage: failing,
+  });
+  cleanUps.push(() => sallyport.close());
+  const { apiId, endpoint } = world.gateway;
+  const registration = { name: "local", apiId, endpoint, secret: world.secret, hasRestarted: true };
+  await expect(sallyport.registerGateway(registration)).rejects.toMatchObject({
+    code: "SALLYPORT_COMMITTED",
+    message:
+      'The registration of gateway "local" is committed, but the database failed afterwards: The disk is full. Free some ' +
+      "space. The connections that its restart ended are still open in the database. Register it again.",
+  });
 });
