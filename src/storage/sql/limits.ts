@@ -4,7 +4,7 @@ import type { AuditSubject } from "../stores/audit.ts";
 import {
   type CountedKey,
   type LimitStore,
-  type LimitWindow,
+  type CountedWindow,
   WINDOW_MS,
   type WindowPosition,
 } from "../stores/limits.ts";
@@ -59,12 +59,12 @@ export class SqlLimits implements LimitStore {
     );
   }
 
-  window(key: string): Promise<LimitWindow | undefined> {
+  window(key: string): Promise<CountedWindow | undefined> {
     return this.windowIn(this.#database.db, key);
   }
 
   /** Does the same as {@link window} in a transaction. */
-  async windowIn(db: Kysely<Tables>, key: string): Promise<LimitWindow | undefined> {
+  async windowIn(db: Kysely<Tables>, key: string): Promise<CountedWindow | undefined> {
     const row = await db
       .selectFrom("sallyport_counters")
       .select(({ eb }) => ["count", this.#leftMs(eb).as("left_ms")])
@@ -78,7 +78,7 @@ export class SqlLimits implements LimitStore {
     prefixes: readonly string[],
     limit: number,
     after?: WindowPosition,
-  ): Promise<readonly (WindowPosition & LimitWindow)[]> {
+  ): Promise<readonly (WindowPosition & CountedWindow)[]> {
     const { db, sql } = this.#database;
     let query = db
       .selectFrom("sallyport_counters")

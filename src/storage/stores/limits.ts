@@ -4,7 +4,7 @@ import type { AuditSubject } from "./audit.ts";
 export const WINDOW_MS = 60_000;
 
 /** The open window of a limit. */
-export interface LimitWindow {
+export interface CountedWindow {
   /** The number of counted events. */
   readonly count: number;
   /** The time until the window ends, in milliseconds. */
@@ -46,7 +46,7 @@ export interface LimitStore {
   uncount(key: string): Promise<void>;
 
   /** Returns the open window of a key. */
-  window(key: string): Promise<LimitWindow | undefined>;
+  window(key: string): Promise<CountedWindow | undefined>;
 
   /**
    * Returns a page of open windows, highest counts first.
@@ -58,7 +58,7 @@ export interface LimitStore {
     prefixes: readonly string[],
     limit: number,
     after?: WindowPosition,
-  ): Promise<readonly (WindowPosition & LimitWindow)[]>;
+  ): Promise<readonly (WindowPosition & CountedWindow)[]>;
 
   /**
    * Removes windows, and records that in the audit log.
