@@ -13,7 +13,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["src/**/*.test.ts", "test/suites/**/*.test.ts", "test/package/**/*.test.ts"],
+          include: ["src/**/*.test.ts", "test/package/**/*.test.ts"],
           sequence: { groupOrder: 0 },
         },
       },

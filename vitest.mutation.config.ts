@@ -11,7 +11,7 @@ export default defineConfig({
       "src/testing/**/*.test.ts",
       "src/protocol/**/*.test.ts",
       "src/client/**/*.test.ts",
-      "src/{config,options,printable,reported-promise,error-reporter,error-output}.test.ts",
+      "src/{config,options,format-value,reported-promise,error-reporter,error-output}.test.ts",
       "test/integration/{permissions,fail-closed,spoofing,robustness,gateways,access-endings,audience,reasons,guarantee,sending,statements,revocation,holes,edges,authorization,declared-rules}.test.ts",
       "test/integration/{limits,limit-windows,connections-per-user,ended-sessions,unawaited-sends,error-reports}.test.ts",
       "test/storage/{limits,gateways,decisions,ended-sessions,user-connections}.test.ts",

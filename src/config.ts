@@ -4,7 +4,7 @@ import { type DecisionLogOptions, decisionLogSchema } from "./audit/decision-log
 import type { Telemetry } from "./audit/events.ts";
 import { defaultFormat, type LogFormat } from "./audit/log-lines.ts";
 import { type EndedSessionsOptions, endedSessionsSchema } from "./auth/ended-sessions.ts";
-import { type Limits, limitsSchema } from "./auth/limit-options.ts";
+import { type Limits, limitsSchema } from "./auth/limits.ts";
 import { type OriginCheck, originSchema } from "./auth/origins.ts";
 import { type GatewayDefinition, isDefined } from "./aws/define-gateway.ts";
 import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts";

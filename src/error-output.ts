@@ -1,5 +1,5 @@
 import { StorageError } from "./errors.ts";
-import { printable } from "./printable.ts";
+import { printable } from "./format-value.ts";
 
 /** The maximum number of causes of an error that are printed. */
 const MAX_CAUSES = 5;

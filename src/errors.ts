@@ -1,4 +1,4 @@
-import { printable } from "./printable.ts";
+import { printable } from "./format-value.ts";
 import { PERMISSION_DENIED } from "./protocol/frames.ts";
 
 /** Identifies the cause of an error. Each code has an entry in `docs/errors.md`. */

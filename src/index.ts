@@ -19,7 +19,7 @@ export type { DecisionFilter, DecisionLogOptions } from "./audit/decision-log.ts
 export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
 export type { EndedSessionsOptions } from "./auth/ended-sessions.ts";
 export type { GatewayRegistration } from "./auth/gateways.ts";
-export type { Limits } from "./auth/limit-options.ts";
+export type { Limits } from "./auth/limits.ts";
 export type { OriginCheck } from "./auth/origins.ts";
 export type { GatewayDefinition } from "./aws/define-gateway.ts";
 export type { SallyportOptions, TokenOptions, UserDirectory } from "./config.ts";
@@ -65,7 +65,6 @@ export type {
   UserFilter,
   UserSummary,
 } from "./storage/stores/users.ts";
-export { changeChannel } from "./views/change-channel.ts";
 export {
   type ChannelAuthorizeContext,
   type ChannelAuthorizeManyContext,
@@ -84,7 +83,13 @@ export type {
   SignedInUser,
   User,
 } from "./views/context.ts";
-export { type Handler, type HandlerAuthorizeContext, type HandlerOptions, handler } from "./views/handler.ts";
+export {
+  changeChannel,
+  type Handler,
+  type HandlerAuthorizeContext,
+  type HandlerOptions,
+  handler,
+} from "./views/handler.ts";
 export type { HandlerLimits, ViewLimits } from "./views/limits.ts";
 export { type ViewClass, WebSocketView } from "./views/view.ts";
 export type { ViewOptions } from "./views/view-options.ts";

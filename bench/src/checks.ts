@@ -1,10 +1,8 @@
 import { createDecisionContext } from "../../build/audit/decision.js";
 import { GatewayAuthenticator } from "../../build/auth/gateway-auth.js";
 import { hashSecret } from "../../build/auth/gateways.js";
-import { limitsSchema } from "../../build/auth/limit-options.js";
-import { LimitSettings } from "../../build/auth/limit-settings.js";
-import { MessageLimits } from "../../build/auth/message-limits.js";
-import { MessagesInFlight } from "../../build/auth/messages-in-flight.js";
+import { LimitSettings, limitsSchema } from "../../build/auth/limits.js";
+import { MessageLimits, MessagesInFlight } from "../../build/auth/message-limits.js";
 import { Activity } from "../../build/connections/activity.js";
 import { handleMessage } from "../../build/events/message.js";
 import { defineChannel, definePermissions, handler, WebSocketView } from "../../build/index.js";

@@ -1,5 +1,5 @@
 import type { Storage } from "../storage/store.ts";
-import { waitAtMost } from "../with-timeout.ts";
+import { waitAtMost } from "../timing.ts";
 
 /** The result of a health check. */
 export interface Health {

@@ -1,6 +1,5 @@
 import * as v from "valibot";
-import { addressBlock } from "../auth/address-block.ts";
-import { type CountedLimit, isOfAddress, parseLimitKey } from "../auth/limit-keys.ts";
+import { addressBlock, type CountedLimit, isOfAddress, parseLimitKey } from "../auth/limit-keys.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";

@@ -4,7 +4,7 @@ import type { RevocationPoller } from "../revocation/poller.ts";
 import type { RevocationWorker } from "../revocation/worker.ts";
 import type { EventServices } from "../services.ts";
 import type { Storage } from "../storage/store.ts";
-import { waitAtMost } from "../with-timeout.ts";
+import { waitAtMost } from "../timing.ts";
 import type { BackgroundCleanup } from "./background-cleanup.ts";
 
 /** The background tasks of a process, which `flush()` and `close()` finish. */

@@ -10,7 +10,7 @@ import {
   wholeNumberOption,
 } from "../options.ts";
 import type { DecisionRow, DecisionStore, StoredDecision } from "../storage/stores/decisions.ts";
-import { yieldToEventLoop } from "../yield-to-event-loop.ts";
+import { yieldToEventLoop } from "../timing.ts";
 import type { Decision } from "./decision.ts";
 import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 

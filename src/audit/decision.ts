@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Reason, RequestError } from "../errors.ts";
+import { printable } from "../format-value.ts";
 import { evaluateRule, type Rule, type RuleResult } from "../permissions/rules.ts";
-import { printable } from "../printable.ts";
 import type { EffectiveGrant, Subject } from "../storage/stores/users.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { addressBlock } from "../auth/address-block.ts";
+import { addressBlock } from "../auth/limit-keys.ts";
 import type { Decision } from "./decision.ts";
 
 /**

@@ -1,5 +1,5 @@
 import { describeError, errorFields } from "../error-output.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../format-value.ts";
 import type { Decision } from "./decision.ts";
 
 /** How decisions and errors are printed: as readable text, or as one JSON object per line. */

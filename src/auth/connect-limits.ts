@@ -1,7 +1,6 @@
 import type { LimitStore } from "../storage/stores/limits.ts";
 import { type CountedLimit, limitKey } from "./limit-keys.ts";
-import type { LimitSettings } from "./limit-settings.ts";
-import type { RateLimits } from "./rate-limits.ts";
+import type { LimitSettings, RateLimits } from "./limits.ts";
 
 /** The gateway, view and address of a connect. */
 export interface ConnectAttempt {

@@ -2,8 +2,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import type { RequestError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
 import type { ValidViewLimits } from "../views/limits.ts";
-import { type Limits, limitsSchema } from "./limit-options.ts";
-import { LimitSettings } from "./limit-settings.ts";
+import { LimitSettings, type Limits, limitsSchema } from "./limits.ts";
 import { MessageLimits } from "./message-limits.ts";
 
 const VIEW = "/ws";

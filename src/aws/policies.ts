@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import { optionsOf, parseOptions, textOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
-import { gatewayArn } from "./arns.ts";
 import type { GatewayDefinition } from "./define-gateway.ts";
+import { gatewayArn } from "./names.ts";
 import { accountOf, ownFunctionsOf } from "./targets.ts";
 
 /** An IAM policy, as JSON. */

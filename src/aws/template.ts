@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
 import { ConfigurationError } from "../errors.ts";
-import { callsArn } from "./arns.ts";
 import type { GatewayDefinition } from "./define-gateway.ts";
-import type { DomainOptions } from "./definition-parts.ts";
-import { domainAddress } from "./definition-parts.ts";
+import { type DomainOptions, domainAddress } from "./definition-parts.ts";
+import { callsArn } from "./names.ts";
 import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./provisioning/desired.ts";
 import { functionsOf } from "./targets.ts";
 

@@ -58,3 +58,8 @@ export async function namesOf(sallyport: Sallyport, ids: Iterable<string | null>
 export async function describeUser(sallyport: Sallyport, id: string): Promise<string> {
   return (await namesOf(sallyport, [id])).name(id);
 }
+
+/** Returns the state of a user, such as `active, superuser`. */
+export function stateOf(user: { readonly isActive: boolean; readonly isSuperuser: boolean }): string {
+  return [user.isActive ? "active" : "inactive", ...(user.isSuperuser ? ["superuser"] : [])].join(", ");
+}

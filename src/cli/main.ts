@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { printableLines } from "../printable.ts";
+import { printableLines } from "../format-value.ts";
 import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
 import { addConnections } from "./connections.ts";

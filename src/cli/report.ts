@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { printable } from "../printable.ts";
+import { printable } from "../format-value.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import type { Terminal } from "./terminal.ts";

@@ -1,4 +1,4 @@
-import { printable } from "../printable.ts";
+import { printable } from "../format-value.ts";
 
 /** The maximum number of rows of a list in text form. With `--json`, all rows are printed. */
 export const MAX_ROWS = 50;

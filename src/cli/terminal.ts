@@ -1,4 +1,4 @@
-import { printable } from "../printable.ts";
+import { printable } from "../format-value.ts";
 
 /** The output of a command, and its global option. */
 export interface Terminal {

@@ -2,11 +2,10 @@ import type { Command } from "commander";
 import type { UserAccess } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { USER } from "./arguments.ts";
-import { findUser, namesOf } from "./find-user.ts";
+import { findUser, namesOf, stateOf } from "./find-user.ts";
 import { type Report, reporting } from "./report.ts";
 import { first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
-import { stateOf } from "./user-state.ts";
 
 /** Adds `users access`, which lists what a user can access by the rules now. */
 export function addUserAccess(users: Command, terminal: Terminal): void {

@@ -3,13 +3,12 @@ import type { UserDetails } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { PERMISSION, rowCount, USER } from "./arguments.ts";
 import { type ChangeCommand, changing, ending, type GrantFormat, granting } from "./change.ts";
-import { describeUser, findUser, namesOf } from "./find-user.ts";
+import { describeUser, findUser, namesOf, stateOf } from "./find-user.ts";
 import { findGroup } from "./groups.ts";
 import { formatEnd } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
-import { stateOf } from "./user-state.ts";
 import { addUserAccess } from "./users-access.ts";
 
 interface ListFormat extends Format {

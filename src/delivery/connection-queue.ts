@@ -1,4 +1,4 @@
-import { noRejections, type Rejections } from "./throttling.ts";
+import { noRejections, type Rejections } from "./rate-limiter.ts";
 
 /** Maximum number of messages that can wait for one connection. */
 export const MAX_QUEUED_MESSAGES = 256;

@@ -2,12 +2,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SallyportError } from "../errors.ts";
 import { ARRIVAL_MS } from "../protocol/quotas.ts";
 import { ConnectionQueue, type Waiting } from "./connection-queue.ts";
-import { FreeList } from "./free-list.ts";
+import { FreeList } from "./in-flight.ts";
 import type { ManagementApi, PostResult } from "./management-api.ts";
 import type { SendingBounds } from "./options.ts";
 import { RequestQueue } from "./queue.ts";
-import { Rate } from "./rate-limiter.ts";
-import { Throttling } from "./throttling.ts";
+import { Rate, Throttling } from "./rate-limiter.ts";
 
 /** A recipient of a message: its connection and gateway. */
 export interface Recipient {

@@ -3,8 +3,8 @@ import { foreignExcerpt } from "../protocol/foreign-body.ts";
 import { regionOfHost } from "../protocol/partitions.ts";
 import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
 import { type Answer, Exchange } from "./exchange.ts";
-import { FreeList } from "./free-list.ts";
 import { type ClientClass, HttpClients, loadClient } from "./http-clients.ts";
+import { FreeList } from "./in-flight.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
 
 /** The result of one call to the Management API. A `retry` can succeed later, `gone` cannot. */

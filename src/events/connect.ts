@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { DecisionContext } from "../audit/decision.ts";
-import { addressBlock } from "../auth/address-block.ts";
 import { authenticatedUser } from "../auth/authenticated-user.ts";
 import {
   MAX_CHECKS,
@@ -9,6 +8,7 @@ import {
   runChannelAuthorize,
   tooManyChanges,
 } from "../auth/authorize.ts";
+import { addressBlock } from "../auth/limit-keys.ts";
 import { hashToken, spentTokenError } from "../auth/tokens.ts";
 import { ForbiddenError, malformedRequest, type Reason, RequestError } from "../errors.ts";
 import { ANONYMOUS } from "../permissions/rules.ts";
@@ -25,8 +25,7 @@ import type { MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
 import { tooManyConnections } from "./connection-slots.ts";
 import type { ConnectEvent } from "./event-context.ts";
-import { answerOf } from "./respond.ts";
-import { reply } from "./response.ts";
+import { answerOf, reply } from "./response.ts";
 
 /**
  * Reasons of denied connects that can be an attempt to guess a token or to use a stolen one.

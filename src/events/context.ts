@@ -7,13 +7,13 @@ import {
   tooManyChanges,
 } from "../auth/authorize.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import { toRequestError } from "../delivery/to-request-error.ts";
+import { toRequestError } from "../delivery/frame.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
 import { evaluateRules } from "../permissions/rules.ts";
 import { ReportedPromise } from "../reported-promise.ts";
 import { audienceKey } from "../sending/fan-out.ts";
-import type { SendTurn } from "../sending/send-order.ts";
 import { createSender, requirementOf } from "../sending/sender.ts";
+import type { SendTurn } from "../sending/sends.ts";
 import type { EventServices } from "../services.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
 import { checkChannelName } from "../views/channels.ts";

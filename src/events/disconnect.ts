@@ -4,8 +4,7 @@ import type { EventServices } from "../services.ts";
 import { LiveConnection } from "./context.ts";
 import type { DisconnectEvent } from "./event-context.ts";
 import type { PendingDisconnects } from "./pending-disconnects.ts";
-import { answerOf } from "./respond.ts";
-import { reply } from "./response.ts";
+import { answerOf, reply } from "./response.ts";
 
 /** Handles `$disconnect`. A disconnect that cannot be recorded now is kept and retried. */
 export async function handleDisconnect(

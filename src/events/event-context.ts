@@ -1,5 +1,5 @@
 import type { DecisionContext } from "../audit/decision.ts";
-import type { MessageInFlight } from "../auth/messages-in-flight.ts";
+import type { MessageInFlight } from "../auth/message-limits.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
 import type { ConnectCall, DisconnectCall, MessageCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";

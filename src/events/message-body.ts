@@ -2,8 +2,8 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { DecisionContext } from "../audit/decision.ts";
 import { BadRequestError, ForbiddenError, malformedRequest, type RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
+import { numberSource } from "../protocol/body.ts";
 import { PING_TYPE } from "../protocol/frames.ts";
-import { numberSource } from "../protocol/json-source.ts";
 import type { MountedHandler, MountedView } from "../views/mount.ts";
 
 /** Maximum number of schema errors that are reported. A hostile message can cause one per byte. */

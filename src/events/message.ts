@@ -14,8 +14,7 @@ import { userOf } from "../views/user.ts";
 import { LiveConnection, messageContext, permittedChannels } from "./context.ts";
 import type { MessageEvent } from "./event-context.ts";
 import { callId, checkedBody, handlerFor, isPing, knownCallId, payloadOf } from "./message-body.ts";
-import { answerOf, denialOf } from "./respond.ts";
-import { type Answer, deniedAnswer, reply } from "./response.ts";
+import { type Answer, answerOf, denialOf, deniedAnswer, reply } from "./response.ts";
 
 /** Handles a message from an open connection, and sends the answer. */
 export async function handleMessage(services: EventServices, event: MessageEvent): Promise<HttpAnswer> {

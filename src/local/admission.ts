@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { Deployment } from "./apis.ts";
-import { ACCOUNT_ID } from "./arns.ts";
 import { callAuthorizer } from "./authorizer.ts";
 import type { ConnectEvent, Signer } from "./events.ts";
+import { ACCOUNT_ID } from "./ids.ts";
 import { checkSignature, type SigningCredentials } from "./signature.ts";
 import type { Stage } from "./stages.ts";
 

@@ -4,7 +4,6 @@ import { MAX_ROUTES } from "../protocol/quotas.ts";
 import type { LambdaFunction } from "./function-call.ts";
 import { type ConnectChecks, compileConnectChecks, type LocalAuthorization } from "./guards.ts";
 import { TOKEN } from "./http-headers.ts";
-import { checkedTimeout } from "./integration-timeout.ts";
 import {
   checkDeclared,
   checkLater,
@@ -13,7 +12,7 @@ import {
   type Parameters,
 } from "./parameters.ts";
 import { RouteSelection } from "./route-selection.ts";
-import { checkShape, type Shape } from "./shape.ts";
+import { checkedTimeout, checkShape, type Shape } from "./shape.ts";
 import type { SigningCredentials } from "./signature.ts";
 
 /** A WebSocket API of a local gateway. */

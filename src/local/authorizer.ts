@@ -3,10 +3,9 @@ import type { Authorizer } from "./connections.ts";
 import type { ConnectEvent } from "./events.ts";
 import { callFunction, type LambdaFunction } from "./function-call.ts";
 import { authorizerEvent } from "./function-event.ts";
-import { checkedTimeout } from "./integration-timeout.ts";
 import { compileSource, type Source } from "./parameters.ts";
 import { isAllowed } from "./policy.ts";
-import { checkShape, type Shape } from "./shape.ts";
+import { checkedTimeout, checkShape, type Shape } from "./shape.ts";
 
 /** A Lambda authorizer that runs in this process, and receives the event of AWS Lambda. */
 export interface FunctionAuthorizer {

@@ -1,10 +1,15 @@
 import type { Duplex } from "node:stream";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
-import { waitAtMost } from "../with-timeout.ts";
+import { waitAtMost } from "../timing.ts";
 import type { Alarm, Clock } from "./clock.ts";
 import { FrameMeter } from "./frame-meter.ts";
 import { newId } from "./ids.ts";
-import type { NetworkFault } from "./network-fault.ts";
+
+/**
+ * A network fault of a client. `half-open`: the client lost its network, and the gateway does not
+ * know it. `not-reading`: the client does not read, and its buffer is full.
+ */
+export type NetworkFault = "none" | "half-open" | "not-reading";
 
 /** Time limit for the answer to a close frame, in milliseconds. Then the socket is destroyed. */
 export const CLOSE_GRACE_MS = 1_000;

@@ -3,11 +3,11 @@
  */
 
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
+import type { NetworkFault } from "./connections.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
 import { checkHttpClient, Integrations } from "./integration.ts";
 import { type Listener, listen } from "./listener.ts";
 import { managementApi } from "./management-api.ts";
-import type { NetworkFault } from "./network-fault.ts";
 import { checkOptions, type LocalGatewayOptions, type Settings } from "./settings.ts";
 import { checkedChoice, checkShape, type Shape } from "./shape.ts";
 import { Sockets } from "./sockets.ts";
@@ -25,11 +25,11 @@ export type {
 } from "./apis.ts";
 export type { FunctionAuthorizer } from "./authorizer.ts";
 export { type Alarm, type Clock, ManualClock } from "./clock.ts";
+export type { NetworkFault } from "./connections.ts";
 export type { Chance, Faults, FaultyEvent } from "./faults.ts";
 export type { LambdaFunction } from "./function-call.ts";
 export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
 export type { Certificate } from "./listener.ts";
-export type { NetworkFault } from "./network-fault.ts";
 export type { DeclaredParameters } from "./parameters.ts";
 export type { LocalGatewayOptions } from "./settings.ts";
 export type { DomainMappings } from "./stages.ts";

@@ -1,4 +1,5 @@
 import { randomBytes, randomFillSync, randomInt } from "node:crypto";
+import { partitionOf } from "../protocol/partitions.ts";
 
 /**
  * Creates a connection or request id in the form of AWS: 16 characters of the base64url alphabet,
@@ -38,4 +39,16 @@ export function newApiId(): string {
 export function newTraceId(): string {
   const second = Math.floor(Date.now() / 1000).toString(16);
   return `Root=1-${second.padStart(8, "0")}-${randomBytes(12).toString("hex")}`;
+}
+
+/** The account in local ARNs, which is the example account of AWS. */
+export const ACCOUNT_ID = "123456789012";
+
+/**
+ * Returns the ARN of a route at a stage, as policies contain it.
+ *
+ * Source: AWS developer guide, "ARN format reference".
+ */
+export function routeArn(region: string, apiId: string, stage: string, routeKey: string): string {
+  return `arn:${partitionOf(region)}:execute-api:${region}:${ACCOUNT_ID}:${apiId}/${stage}/${routeKey}`;
 }

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Agent } from "undici";
 import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import { waitAtMost } from "../with-timeout.ts";
+import { waitAtMost } from "../timing.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import { BackendConnections } from "./backend-connections.ts";
 import type { GatewayEvent } from "./events.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { eventOf } from "../../test/local/events.ts";
 import { ConfigurationError } from "../errors.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../format-value.ts";
 import { ManualClock } from "./clock.ts";
 import type { GatewayEvent } from "./events.ts";
 import { compileParameters } from "./parameters.ts";

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { booleanOption, functionOption, optionsOf, parseOptions, recordOption } from "../options.ts";
+import { INTEGRATION_TIMEOUT_MS, MIN_INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 
 /** The kind of an option's value. */
 type Kind = keyof typeof KINDS;
@@ -88,5 +89,17 @@ export function checkedChoice<Choice extends string>(
   if (choices.includes(value)) return value;
   throw new ConfigurationError(
     `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, but received ${formatValue(value)}.`,
+  );
+}
+
+/**
+ * Returns the time limit of an integration in milliseconds. Default 29 000.
+ *
+ * @throws ConfigurationError for a value that AWS would reject
+ */
+export function checkedTimeout(where: string, timeoutMs: number = INTEGRATION_TIMEOUT_MS): number {
+  if (timeoutMs >= MIN_INTEGRATION_TIMEOUT_MS && timeoutMs <= INTEGRATION_TIMEOUT_MS) return timeoutMs;
+  throw new ConfigurationError(
+    `${where}: timeoutMs must be a number of milliseconds from ${MIN_INTEGRATION_TIMEOUT_MS} to ${INTEGRATION_TIMEOUT_MS}, but received ${timeoutMs}.`,
   );
 }

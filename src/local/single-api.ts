@@ -1,8 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import type { LocalApi, LocalRoute } from "./apis.ts";
-import { checkedTimeout } from "./integration-timeout.ts";
-import type { Shape } from "./shape.ts";
+import { checkedTimeout, type Shape } from "./shape.ts";
 
 /** The options of a gateway with one API, one stage and one backend. */
 export interface SingleApiOptions {

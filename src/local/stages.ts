@@ -9,9 +9,9 @@ import {
   type LocalStage,
   type Throttling,
 } from "./apis.ts";
-import { routeArn } from "./arns.ts";
 import type { Clock } from "./clock.ts";
 import { Connections } from "./connections.ts";
+import { routeArn } from "./ids.ts";
 import { checkShape, type Shape } from "./shape.ts";
 import type { SigningCredentials } from "./signature.ts";
 import { checkedThrottling, TokenBucket } from "./throttling.ts";

@@ -3,8 +3,8 @@ import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/a
 import { ForbiddenError, RequestError } from "../errors.ts";
 import type { CoreServices } from "../services.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/connections.ts";
+import { withTimeout } from "../timing.ts";
 import { userOf } from "../views/user.ts";
-import { withTimeout } from "../with-timeout.ts";
 
 /** Whether a connection may keep a view or channel. `foreign`: only another app can check it. */
 export type RecheckResult =

@@ -5,13 +5,13 @@ import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../del
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { SendingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
+import { yieldToEventLoop } from "../timing.ts";
 import type { SendOptions } from "../views/context.ts";
-import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import type { AudienceQuery } from "./audience.ts";
 import { PageFreshness } from "./page-freshness.ts";
 import { type Page, pagesOf, permittedRecipients, recipientAt, recordDenial } from "./recipients.ts";
 import type { PageTurn } from "./send-capacity.ts";
-import type { SendTurn } from "./send-order.ts";
+import type { SendTurn } from "./sends.ts";
 
 /** Maximum number of denied recipients per send that are stored with their reasons. */
 const EXPLAINED_PER_SEND = 20;

@@ -8,7 +8,7 @@ import { decisionContextOf, HOOK_DEADLINE_MS } from "../revocation/recheck.ts";
 import type { ReachingServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
-import { withTimeout } from "../with-timeout.ts";
+import { withTimeout } from "../timing.ts";
 import type { AudienceQuery } from "./audience.ts";
 
 /** A page of recipients, and the time directly before it was read. */

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { FairQueue } from "../delivery/fair-queue.ts";
+import { FairQueue } from "../delivery/queue.ts";
 import { DeliveryError } from "../errors.ts";
 
 /** Maximum number of pages of recipients in memory, for all sends of a process. */

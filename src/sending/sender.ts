@@ -7,13 +7,12 @@ import { ReportedPromise } from "../reported-promise.ts";
 import type { SendingServices } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { ChangedSubject } from "../storage/stores/changes.ts";
-import type { ConnectionSelector } from "../storage/stores/connections.ts";
-import { CONNECTION_PAGE } from "../storage/stores/connections.ts";
+import { CONNECTION_PAGE, type ConnectionSelector } from "../storage/stores/connections.ts";
 import type { Sender, SendOptions } from "../views/context.ts";
 import { type AudienceQuery, buildAudienceQuery } from "./audience.ts";
 import { audienceKey, checkSendOptions, send } from "./fan-out.ts";
 import { pagesOf, permittedRecipients, recipientAt } from "./recipients.ts";
-import type { SendTurn } from "./send-order.ts";
+import type { SendTurn } from "./sends.ts";
 
 /**
  * Creates a sender for an audience.
@@ -147,4 +146,33 @@ async function closedUser(services: SendingServices, selector: ConnectionSelecto
   );
   const [user = null] = users;
   return users.size === 1 ? user : null;
+}
+
+/**
+ * Closes a connection if its client does not read its messages, so that the client reconnects.
+ *
+ * The row is closed first. From then on, no message from or to the connection is accepted.
+ */
+export function closeTooSlow(services: SendingServices, recipient: Recipient): void {
+  void services.sends.track(closeAndReport(services, recipient));
+}
+
+async function closeAndReport(services: SendingServices, recipient: Recipient): Promise<void> {
+  const { connectionId, connectionKey } = recipient;
+  const where = `closing connection ${connectionId}, which is too slow`;
+  try {
+    // The answer to a message that was rejected early belongs to no row.
+    if (connectionKey !== "") await services.store.connections.closeMany([connectionKey], "too slow");
+    // With connectedAt 0, a 410 means that the connection is gone, even if its row is new.
+    const outcome = await services.delivery.close({ ...recipient, connectedAt: 0 }, { urgent: true });
+    if (outcome.kind !== "failed" || services.delivery.isShut) return;
+    if (connectionKey !== "") services.unfinishedCloses.keepFailed(recipient, outcome);
+    const error = new Error(
+      `API Gateway did not close the connection (${outcome.reason}). Its messages are denied. ` +
+        "Check that this process can reach the gateway.",
+    );
+    services.reports.onError(error, where);
+  } catch (error) {
+    services.reports.onError(error, where);
+  }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PostgresPool, PostgresPoolClient } from "kysely";
 import type { Pool, PoolClient } from "pg";
-import { waitAtMost } from "../with-timeout.ts";
+import { waitAtMost } from "../timing.ts";
 import { Admission } from "./admission.ts";
 import { OneTripTransaction } from "./one-trip.ts";
 import { isConnectionLost, isPoolTimeout, isReadOnly, isTransient } from "./postgres-failures.ts";

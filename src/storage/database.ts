@@ -142,6 +142,12 @@ export const CHANGES = "changes recorded";
 /** Key of the counter that {@link Database.checkWritable} writes and removes. */
 export const WRITE_CHECK = "check that the database accepts writes";
 
+/**
+ * How far in the future a stored time can be, in milliseconds. A later time was written before the
+ * clock was set back. The window, token or lease that it belongs to has ended.
+ */
+export const MAX_CLOCK_SKEW_MS = 5_000;
+
 /** Returns a subquery for the number of the last change, or null if there was none. */
 export function changesRecorded(db: Kysely<Tables>) {
   return db

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import * as v from "valibot";
 import type { Decision } from "../audit/decision.ts";
 import { gatewaySecret } from "../auth/gateways.ts";
-import type { Limits } from "../auth/limit-options.ts";
+import type { Limits } from "../auth/limits.ts";
 import { closestMatch } from "../closest-match.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
 import { ConfigurationError } from "../errors.ts";

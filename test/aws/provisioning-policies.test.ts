@@ -5,8 +5,8 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { DOMAIN_TAG } from "../../src/aws/names.ts";
 import type { Plan, Provisioner } from "../../src/aws/provisioning.ts";
-import { DOMAIN_TAG } from "../../src/aws/tags.ts";
 import {
   defineGateway,
   type GatewayOptions,

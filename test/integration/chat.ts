@@ -1,9 +1,8 @@
 import { z } from "zod";
 import { badRequest, forbidden } from "../../src/errors.ts";
 import { definePermissions } from "../../src/permissions/define.ts";
-import { changeChannel } from "../../src/views/change-channel.ts";
 import { defineChannel } from "../../src/views/channel.ts";
-import { handler } from "../../src/views/handler.ts";
+import { changeChannel, handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
 import { World, type WorldOptions } from "./world.ts";
 

@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import WebSocket from "ws";
-import { changeChannel } from "../../src/views/change-channel.ts";
 import { defineChannel } from "../../src/views/channel.ts";
-import { handler } from "../../src/views/handler.ts";
+import { changeChannel, handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
 import { chat } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";

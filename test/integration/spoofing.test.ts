@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
-import type { Limits } from "../../src/auth/limit-options.ts";
+import type { Limits } from "../../src/auth/limits.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { ChatView, channels, chat, LobbyView, ran } from "./chat.ts";
 import { ORIGIN, Socket, statusOf, World } from "./world.ts";

@@ -353,8 +353,8 @@ const EXCEPTIONS: readonly Exception[] = [
   { file: "delivery/exchange.ts", text: "a response without a status", reason: IS_REASON },
   { file: "delivery/fetch-client.ts", text: "The client is destroyed", reason: IS_REASON },
   { file: "delivery/fetch-client.ts", text: VALUE, reason: IS_CAUSE },
+  { file: "delivery/frame.ts", text: VALUE, reason: IS_CAUSE },
   { file: "delivery/management-api.ts", text: "timeout", reason: IS_REASON },
-  { file: "delivery/to-request-error.ts", text: VALUE, reason: IS_CAUSE },
   { file: "events/message.ts", text: VALUE, reason: IS_REASON },
   {
     file: "local/listener.ts",

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { limitsSchema } from "../../src/auth/limit-options.ts";
+import { limitsSchema } from "../../src/auth/limits.ts";
 import { parseOptions } from "../../src/options.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { VIEW_OPTION_NAMES } from "../../src/views/view-options.ts";

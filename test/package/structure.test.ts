@@ -61,7 +61,7 @@ const SERVICES = "services.ts";
 
 /** Folders that are used without the rest of the package. */
 const STANDALONE: Readonly<Record<string, readonly string[]>> = {
-  local: ["local", "protocol", "errors.ts", "options.ts", "format-value.ts", "with-timeout.ts"],
+  local: ["local", "protocol", "errors.ts", "options.ts", "format-value.ts", "timing.ts"],
   client: ["client", "protocol", "errors.ts"],
 };
 

@@ -1,9 +1,7 @@
 import { afterEach, expect, test } from "vitest";
 import { ConnectLimits } from "../../src/auth/connect-limits.ts";
 import { limitKey } from "../../src/auth/limit-keys.ts";
-import { limitsSchema } from "../../src/auth/limit-options.ts";
-import { LimitSettings } from "../../src/auth/limit-settings.ts";
-import { RateLimits } from "../../src/auth/rate-limits.ts";
+import { LimitSettings, limitsSchema, RateLimits } from "../../src/auth/limits.ts";
 import { parseOptions } from "../../src/options.ts";
 import { ownDatabase, sqlAt } from "./database.ts";
 import { postgresDatabase } from "./storage-at.ts";

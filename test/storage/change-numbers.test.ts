@@ -4,7 +4,7 @@ import type { Database } from "../../src/storage/database.ts";
 import { type Affected, ChangeLog } from "../../src/storage/sql/change-log.ts";
 import { storeOf } from "../../src/storage/sql/sql-store.ts";
 import { type ChangedSubject, EVERYONE } from "../../src/storage/stores/changes.ts";
-import { yieldToEventLoop } from "../../src/yield-to-event-loop.ts";
+import { yieldToEventLoop } from "../../src/timing.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGroups, addUsers } from "./tables.ts";
 import { ALIKE } from "./texts.ts";

@@ -1,9 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConnectLimits } from "../../src/auth/connect-limits.ts";
 import { type CountedLimit, limitKey, parseLimitKey } from "../../src/auth/limit-keys.ts";
-import { type Limits, limitsSchema } from "../../src/auth/limit-options.ts";
-import { LimitSettings } from "../../src/auth/limit-settings.ts";
-import { RateLimits } from "../../src/auth/rate-limits.ts";
+import { LimitSettings, type Limits, limitsSchema, RateLimits } from "../../src/auth/limits.ts";
 import { RequestError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
 import { storeOf } from "../../src/storage/sql/sql-store.ts";

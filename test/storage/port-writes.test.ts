@@ -2,7 +2,7 @@ import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { StorageError } from "../../src/errors.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { yieldToEventLoop } from "../../src/yield-to-event-loop.ts";
+import { yieldToEventLoop } from "../../src/timing.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGroups, type Db, groupsIn } from "./tables.ts";
 

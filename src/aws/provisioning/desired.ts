@@ -5,7 +5,7 @@ import { suffixOf } from "../../protocol/partitions.ts";
 import type { Gateway } from "../../storage/stores/gateways.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { domainAddress } from "../definition-parts.ts";
-import { GATEWAY_TAG } from "../tags.ts";
+import { GATEWAY_TAG } from "../names.ts";
 import { functionsOf, type Target, urlOfTarget } from "../targets.ts";
 
 /** An integration as it must exist at AWS, with the names of the AWS API. */

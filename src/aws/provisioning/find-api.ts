@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ProvisioningError } from "../../errors.ts";
 import type { Gateway } from "../../storage/stores/gateways.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "../names.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { isBeingMade } from "./recorded.ts";
 

@@ -1,9 +1,8 @@
 import { GetApiCommand, GetStagesCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../../errors.ts";
 import type { Gateway } from "../../storage/stores/gateways.ts";
-import { gatewayArn } from "../arns.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";
+import { GATEWAY_TAG, gatewayArn, RECORD_TAG } from "../names.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { endpointOf } from "./desired.ts";
 import { belongsToRecord, listApis, recordedApi, rejectStackApi } from "./find-api.ts";

@@ -8,8 +8,7 @@ import {
   UpdateApiCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ProvisioningError } from "../../errors.ts";
-import { gatewayArn } from "../arns.ts";
-import { RECORD_TAG } from "../tags.ts";
+import { gatewayArn, RECORD_TAG } from "../names.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { findCreatedApi } from "./find-api.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";

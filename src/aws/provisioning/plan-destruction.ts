@@ -1,8 +1,7 @@
 import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
 import type { Gateway } from "../../storage/stores/gateways.ts";
-import { gatewayArn } from "../arns.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
-import { DOMAIN_TAG, TAG_PREFIX } from "../tags.ts";
+import { DOMAIN_TAG, gatewayArn, TAG_PREFIX } from "../names.ts";
 import { belongsToRecord, isStackApi } from "./find-api.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeDuplicate } from "./plan-api.ts";

@@ -7,9 +7,8 @@ import {
   UpdateDomainNameCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../../errors.ts";
-import type { DomainOptions } from "../definition-parts.ts";
-import { domainAddress } from "../definition-parts.ts";
-import { DOMAIN_TAG } from "../tags.ts";
+import { type DomainOptions, domainAddress } from "../definition-parts.ts";
+import { DOMAIN_TAG } from "../names.ts";
 import type { ActualMapping } from "./actual.ts";
 import type { Comparison, Step } from "./plan.ts";
 

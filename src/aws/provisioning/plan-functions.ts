@@ -1,4 +1,4 @@
-import { callsArn } from "../arns.ts";
+import { callsArn } from "../names.ts";
 import { accountOf, ownFunctionsOf } from "../targets.ts";
 import type { Actual, ActualApi } from "./actual.ts";
 import { permits } from "./function-policies.ts";

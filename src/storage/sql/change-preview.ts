@@ -1,5 +1,5 @@
 import type { Kysely } from "kysely";
-import { yieldToEventLoop } from "../../yield-to-event-loop.ts";
+import { yieldToEventLoop } from "../../timing.ts";
 import type { Database, Tables } from "../database.ts";
 import type { AppliedChange, PreviewedChange } from "../stores/changes.ts";
 import { CONNECTION_PAGE, type ConnectionWithChannels } from "../stores/connections.ts";

@@ -14,20 +14,20 @@ import type {
 } from "../stores/connections.ts";
 import type { EffectivePermissions } from "../stores/users.ts";
 import type { ChangeLog } from "./change-log.ts";
-import { recordActivity } from "./connection-activity.ts";
 import { ConnectionCloses } from "./connection-closes.ts";
 import { ConnectionPages } from "./connection-pages.ts";
 import {
   ConnectionQueries,
+  countOpenConnections,
   type DetailedRow,
   fromDetailedRow,
   fromRow,
+  oldestOpenConnections,
   type RawRow,
 } from "./connection-rows.ts";
 import { type EffectivePermissionsQuery, GrantsCache } from "./effective-permissions.ts";
 import { ConnectionOpener } from "./open-connection.ts";
 import type { SqlTokens } from "./tokens.ts";
-import { countOpenConnections, oldestOpenConnections } from "./user-connections.ts";
 
 /** The maximum time between the close of a row and the close of its connection, in milliseconds. */
 const CLOSING_MS = 60_000;
@@ -202,4 +202,40 @@ export class SqlConnections implements ConnectionStore {
   recordActivity(connections: readonly ConnectionActivity[]): Promise<void> {
     return recordActivity(this.#database, connections);
   }
+}
+
+/** A row of the values of the statement. */
+interface ActivityRow {
+  id: string;
+  messages: number;
+  age_ms: number;
+}
+
+/**
+ * Records messages in one statement. See `ConnectionStore.recordActivity`.
+ *
+ * It writes ages instead of times, because times are those of the database clock.
+ */
+async function recordActivity(database: Database, connections: readonly ConnectionActivity[]): Promise<void> {
+  const { now, sql } = database;
+  await database.execute((db) => {
+    const rows = connections.map(
+      ({ id, count, ageMs }) =>
+        sql`(cast(${id} as text), cast(${count} as integer), cast(${ageMs} as bigint))`,
+    );
+    return db
+      .with("gathered(id, messages, age_ms)", () => sql<ActivityRow>`(values ${sql.join(rows)})`)
+      .updateTable("sallyport_connections")
+      .from("gathered")
+      .set(({ eb, ref }) => {
+        const at = eb(now, "-", ref("gathered.age_ms"));
+        const last = ref("sallyport_connections.last_seen_at");
+        return {
+          last_seen_at: eb.case().when(at, ">", last).then(at).else(last).end(),
+          request_count: eb("sallyport_connections.request_count", "+", ref("gathered.messages")),
+        };
+      })
+      .whereRef("sallyport_connections.id", "=", "gathered.id")
+      .execute();
+  });
 }

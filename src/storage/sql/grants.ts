@@ -3,7 +3,7 @@ import { ConfigurationError } from "../../errors.ts";
 import type { Database, Tables } from "../database.ts";
 import type { ChangeOrigin } from "../stores/changes.ts";
 import type { PermissionHolder } from "../stores/users.ts";
-import { ensureUser } from "./ensure-user.ts";
+import { ensureUser } from "./users.ts";
 
 /** Who grants a permission, and until when. */
 export interface GrantTerms extends Pick<ChangeOrigin, "by" | "reason"> {

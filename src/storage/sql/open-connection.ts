@@ -10,6 +10,7 @@ import type {
 } from "../stores/connections.ts";
 import type { EffectivePermissions } from "../stores/users.ts";
 import type { ChangeLog } from "./change-log.ts";
+import { countOpenConnections, openConnections } from "./connection-rows.ts";
 import {
   type EffectivePermissionsQuery,
   firstExpiry,
@@ -19,7 +20,6 @@ import {
   permissionsFrom,
   unchangedSince,
 } from "./effective-permissions.ts";
-import { countOpenConnections, openConnections } from "./user-connections.ts";
 
 /** Returns the name of the lock for counting and opening the connections of a user. */
 function connectionsLock(userId: string): string {

@@ -1,14 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { AliasableExpression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_CONNECTION_ROW_AGE_MS } from "../../protocol/quotas.ts";
-import type { Database, Tables } from "../database.ts";
+import { type Database, MAX_CLOCK_SKEW_MS, type Tables } from "../database.ts";
 import type {
   Revocation,
   RevocationClaimant,
   RevocationStore,
   RevocationTarget,
 } from "../stores/revocations.ts";
-import { MAX_CLOCK_SKEW_MS } from "./clock-skew.ts";
 
 /** Duration of a lease, in milliseconds. Afterwards, another process may dequeue the record. */
 const LEASE_MS = 15_000;

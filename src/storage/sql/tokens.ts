@@ -1,5 +1,5 @@
 import type { Expression, Kysely } from "kysely";
-import { changesRecorded, type Database, type Tables } from "../database.ts";
+import { changesRecorded, type Database, MAX_CLOCK_SKEW_MS, type Tables } from "../database.ts";
 import { prepared } from "../prepared.ts";
 import { WINDOW_MS } from "../stores/limits.ts";
 import type { EndedSessionCheck } from "../stores/sessions.ts";
@@ -11,12 +11,10 @@ import type {
   TokenStore,
   UnusableToken,
 } from "../stores/tokens.ts";
-import { MAX_CLOCK_SKEW_MS } from "./clock-skew.ts";
 import { type PermissionColumns, permissionColumns, permissionsFrom } from "./effective-permissions.ts";
 import type { SqlEndedSessions } from "./ended-sessions.ts";
-import { ensureUser } from "./ensure-user.ts";
 import type { SqlLimits } from "./limits.ts";
-import type { SqlUsers } from "./users.ts";
+import { ensureUser, type SqlUsers } from "./users.ts";
 
 /** The other tables that a token request reads and writes. */
 interface RelatedTables {

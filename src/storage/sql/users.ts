@@ -1,5 +1,5 @@
 import type { AliasableExpression, Expression, ExpressionBuilder, Kysely } from "kysely";
-import { yieldToEventLoop } from "../../yield-to-event-loop.ts";
+import { yieldToEventLoop } from "../../timing.ts";
 import { type Database, parseList, type Tables } from "../database.ts";
 import {
   type GroupDetails,
@@ -306,4 +306,17 @@ export class SqlUsers implements UserStore {
 /** Converts a time from the database. PostgreSQL returns a BIGINT as text. */
 function instant(value: number | string | null): number | null {
   return value === null ? null : Number(value);
+}
+
+/** Creates the row of a user. An existing row stays unchanged. */
+export async function ensureUser(
+  { now }: Pick<Database, "now">,
+  db: Kysely<Tables>,
+  userId: string,
+): Promise<void> {
+  await db
+    .insertInto("sallyport_users")
+    .values({ id: userId, is_active: 1, is_superuser: 0, created_at: now })
+    .onConflict((conflict) => conflict.column("id").doNothing())
+    .execute();
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { addressBlock } from "./address-block.ts";
+import { addressBlock } from "./limit-keys.ts";
 
 describe("B25 addressBlock()", () => {
   test("returns an IPv4 address in its canonical form", () => {

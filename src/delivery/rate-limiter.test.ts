@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Rate } from "./rate-limiter.ts";
-import { noRejections, type Rejections, Throttling } from "./throttling.ts";
+import { noRejections, Rate, type Rejections, Throttling } from "./rate-limiter.ts";
 
 let rate: Rate;
 let throttling: Throttling;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { ConcurrencyLimit, LOWEST_CONCURRENCY } from "./concurrency-limit.ts";
+import { ConcurrencyLimit, LOWEST_CONCURRENCY } from "./in-flight.ts";
 
 let now: number;
 beforeEach(() => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SendOrder } from "./send-order.ts";
+import { SendOrder } from "./sends.ts";
 
 test("a send reaches a recipient only after the previous send has reached it or finished", async () => {
   const order = new SendOrder();

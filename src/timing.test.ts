@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { waitAtMost, withTimeout } from "./with-timeout.ts";
+import { waitAtMost, withTimeout } from "./timing.ts";
 
 const never = new Promise<never>(() => undefined);
 

@@ -28,3 +28,10 @@ export async function withTimeout<Result>(
   if (!settled) throw new Error(message);
   return settling;
 }
+
+/**
+ * Yields to timers and sockets. A database inside the process would otherwise answer before them.
+ */
+export function yieldToEventLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
