@@ -51,7 +51,6 @@ export {
 export type { ChangeOptions, GrantOptions } from "./permissions/grants.ts";
 export type { Rule } from "./permissions/rules.ts";
 export type { PermissionInfo } from "./permissions/stored-permissions.ts";
-export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
 export { createSallyport, type Sallyport } from "./sallyport.ts";
 export type { Authenticate, AuthenticatedUser } from "./services.ts";
 export type { Storage } from "./storage/store.ts";

@@ -32,7 +32,7 @@ import { INTERNAL } from "./internal.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import type { PermissionCatalog } from "./permissions/define.ts";
 import type { ChangeOptions } from "./permissions/grants.ts";
-import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
+import { type HttpRequest, type HttpResponse, ownWebCall, webResponse } from "./protocol/http.ts";
 import { ChangedSubjects } from "./revocation/changed-subjects.ts";
 import { RevocationPoller } from "./revocation/poller.ts";
 import { RevocationQueue } from "./revocation/queue.ts";
@@ -56,7 +56,7 @@ export interface Internals {
    *
    * @returns `undefined` if the path is not Sallyport's
    */
-  answer(http: HttpCall): Promise<HttpAnswer | undefined>;
+  answer(http: HttpRequest): Promise<HttpResponse | undefined>;
   /**
    * Starts the background jobs: the revocation poller, and the removal of old rows. The first event
    * starts them too. `flush()` pauses them until the next event.

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { INTERNAL } from "../internal.ts";
-import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest, HttpResponse } from "../protocol/http.ts";
 import { isPath } from "../protocol/path.ts";
 
 /** The part of a Sallyport object that an adapter for a framework uses. */
@@ -12,7 +12,7 @@ export interface AppHandler {
      */
     start(): void;
     /** Handles a request. @returns `undefined` if the path is not Sallyport's */
-    answer(http: HttpCall): Promise<HttpAnswer | undefined>;
+    answer(http: HttpRequest): Promise<HttpResponse | undefined>;
   };
 }
 

@@ -3,15 +3,18 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { INTERNAL } from "../internal.ts";
-import type { HttpAnswer } from "../protocol/http-call.ts";
+import type { HttpResponse } from "../protocol/http.ts";
 import { expressMiddleware } from "./express.ts";
 
-const ANSWER: HttpAnswer = { status: 200, headers: { "x-of": "sallyport" }, body: "{}" };
+const ANSWER: HttpResponse = { status: 200, headers: { "x-of": "sallyport" }, body: "{}" };
 
 type Prepare = (response: ServerResponse) => void;
 
 /** Serves the middleware as a framework does, and records what it returns and each call of `next`. */
-async function framework(answer: () => Promise<HttpAnswer | undefined>, prepare: Prepare = () => undefined) {
+async function framework(
+  answer: () => Promise<HttpResponse | undefined>,
+  prepare: Prepare = () => undefined,
+) {
   const middleware = expressMiddleware({ [INTERNAL]: { start: () => undefined, answer } });
   const returned: unknown[] = [];
   const nextCalls: unknown[][] = [];

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { INTERNAL } from "../internal.ts";
-import type { HttpAnswer } from "../protocol/http-call.ts";
+import type { HttpResponse } from "../protocol/http.ts";
 import { isNormalForm } from "../protocol/path.ts";
 import type { AppHandler } from "./app-handler.ts";
-import { frameworkRequest, NodeCall, OwnTarget, writeAnswer } from "./node-call.ts";
+import { frameworkRequest, NodeRequest, OwnTarget, writeResponse } from "./node-request.ts";
 
 /** The properties of an Express request that the adapter uses. */
 export interface ExpressRequest extends IncomingMessage {
@@ -38,7 +38,7 @@ export function expressMiddleware(
       next();
       return;
     }
-    const call = new NodeCall(request, own, {
+    const call = new NodeRequest(request, own, {
       by: "express",
       source: request,
       parsedBody: () => request.body,
@@ -60,12 +60,12 @@ export function expressMiddleware(
  * the response has started.
  */
 function respond(
-  answer: HttpAnswer,
+  answer: HttpResponse,
   request: ExpressRequest,
   response: ServerResponse,
 ): { readonly error: unknown } | undefined {
   try {
-    writeAnswer(answer, response);
+    writeResponse(answer, response);
   } catch (error) {
     if (!response.headersSent) return { error };
     process.emitWarning(error as Error);

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { INTERNAL } from "../internal.ts";
 import { endsWithOwnPath } from "../protocol/path.ts";
 import type { AppHandler } from "./app-handler.ts";
-import { frameworkRequest, NodeCall, OwnTarget } from "./node-call.ts";
+import { frameworkRequest, NodeRequest, OwnTarget } from "./node-request.ts";
 
 /** The part of a Sallyport object that the adapter uses. */
 export interface FastifyApp extends AppHandler {
@@ -79,7 +79,7 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
       const isSamePath = endsWithOwnPath(target, path) && hasSpellingOf(target, request.routeOptions?.url);
       const own = isSamePath ? OwnTarget.of(raw, `${path}${query}`) : undefined;
       const call =
-        own && new NodeCall(raw, own, { by: "fastify", source: request, parsedBody: () => undefined });
+        own && new NodeRequest(raw, own, { by: "fastify", source: request, parsedBody: () => undefined });
       const answer = call && (await app[INTERNAL].answer(call));
       // An unread rest of the body would block the next request on the connection.
       if (!raw.complete) raw.resume();

@@ -1,16 +1,10 @@
 import * as v from "valibot";
 import { INTERNAL } from "../internal.ts";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
-import {
-  checkContentLength,
-  type HttpCall,
-  ownWebCall,
-  tooLarge,
-  webResponse,
-} from "../protocol/http-call.ts";
+import { checkContentLength, type HttpRequest, ownWebCall, tooLarge, webResponse } from "../protocol/http.ts";
 import { endsWithOwnPath } from "../protocol/path.ts";
 import { type AppHandler, type PrefixOptions, prefixOption } from "./app-handler.ts";
-import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
+import { frameworkRequest, linkFrameworkRequest } from "./node-request.ts";
 
 /** The properties of a Hono context that the adapter uses. */
 export interface HonoContext {
@@ -75,7 +69,7 @@ export function honoContext<Context extends HonoContext = HonoContext>(
   return frameworkRequest("hono", request) as Context | undefined;
 }
 
-function callOf(context: HonoContext, prefix: string): HttpCall | undefined {
+function callOf(context: HonoContext, prefix: string): HttpRequest | undefined {
   const { raw } = context.req;
   const call = ownWebCall(linkFrameworkRequest("hono", raw, context), prefix);
   if (!call || !isAsReceived(context, call.url.pathname)) return undefined;

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { INTERNAL } from "../internal.ts";
 import { decodeGatewayCall } from "../protocol/gateway-call.ts";
-import type { HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest } from "../protocol/http.ts";
 import { type LambdaApp, lambdaEvent, lambdaHandler, type WebSocketEvent } from "./lambda.ts";
 
 /** An app that answers each call with 200 and records its calls. */
 function recordingApp(viewPaths: readonly string[] = ["/ws/chat"]) {
-  const calls: HttpCall[] = [];
+  const calls: HttpRequest[] = [];
   const settled: number[] = [];
   const dueOnly: boolean[] = [];
   const app: LambdaApp = {
@@ -51,10 +51,14 @@ const MESSAGE = {
   isBase64Encoded: false,
 } satisfies WebSocketEvent;
 
-async function calledWith(event: WebSocketEvent, options = {}, views?: readonly string[]): Promise<HttpCall> {
+async function calledWith(
+  event: WebSocketEvent,
+  options = {},
+  views?: readonly string[],
+): Promise<HttpRequest> {
   const { app, calls } = recordingApp(views);
   await lambdaHandler(app, options)(event);
-  return calls[0] as HttpCall;
+  return calls[0] as HttpRequest;
 }
 
 describe("an event", () => {

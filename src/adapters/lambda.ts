@@ -4,13 +4,13 @@ import { formatValue } from "../format-value.ts";
 import { INTERNAL } from "../internal.ts";
 import { optionsOf, parseOptions, recordOption } from "../options.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
-import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
+import { type HttpRequest, type HttpResponse, tooLarge } from "../protocol/http.ts";
+import { frameworkRequest, linkFrameworkRequest } from "./node-request.ts";
 
 /** The part of a Sallyport object that the adapter uses. */
 export interface LambdaApp {
   readonly viewPaths: readonly string[];
-  readonly [INTERNAL]: { answer(http: HttpCall): Promise<HttpAnswer | undefined> };
+  readonly [INTERNAL]: { answer(http: HttpRequest): Promise<HttpResponse | undefined> };
   flush(options: { readonly withinMs: number; readonly onlyDue: boolean }): Promise<void>;
 }
 
@@ -167,7 +167,7 @@ export function lambdaEvent<Event extends WebSocketEvent = WebSocketEvent>(
   return frameworkRequest("lambda", request) as Event | undefined;
 }
 
-const NOT_FOUND: HttpAnswer = { status: 404, headers: {}, body: null };
+const NOT_FOUND: HttpResponse = { status: 404, headers: {}, body: null };
 
 function onlyView({ viewPaths }: LambdaApp): string {
   const [path, ...others] = viewPaths;
@@ -209,7 +209,7 @@ const GATEWAY_HEADERS = new Set(
   [...Object.keys(CONTEXT_HEADERS), SECRET_HEADER, API_ID_HEADER].map((name) => name.toLowerCase()),
 );
 
-class LambdaCall implements HttpCall {
+class LambdaCall implements HttpRequest {
   readonly method = "POST";
   readonly url: URL;
   readonly invokedBy: { readonly apiId: string; readonly stage: string };

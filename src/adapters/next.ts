@@ -1,5 +1,5 @@
 import { INTERNAL } from "../internal.ts";
-import { ownWebCall, webResponse } from "../protocol/http-call.ts";
+import { ownWebCall, webResponse } from "../protocol/http.ts";
 import type { AppHandler } from "./app-handler.ts";
 
 type Handler = (request: Request) => Promise<Response>;

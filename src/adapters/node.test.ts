@@ -4,7 +4,7 @@ import { type AddressInfo, connect } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { RequestError } from "../errors.ts";
 import { INTERNAL } from "../internal.ts";
-import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest, HttpResponse } from "../protocol/http.ts";
 import { type FetchApp, nodeListener } from "./node.ts";
 
 type Options = Parameters<typeof nodeListener>[1];
@@ -25,14 +25,14 @@ async function listening(app: FetchApp, options?: Options, before?: (incoming: I
 }
 
 /** Returns an app that answers with the result of `handle`, or with the status of its error. */
-function appWith(handle: (http: HttpCall) => unknown): FetchApp {
+function appWith(handle: (http: HttpRequest) => unknown): FetchApp {
   return {
     fetch: () => {
       throw new Error("must not be called");
     },
     [INTERNAL]: {
       start: () => undefined,
-      answer: async (http): Promise<HttpAnswer> => {
+      answer: async (http): Promise<HttpResponse> => {
         try {
           return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await handle(http)) };
         } catch (error) {
@@ -70,7 +70,7 @@ async function postTo(
   };
 }
 
-const text = async (http: HttpCall, maxBytes = 100) => Buffer.from(await http.body(maxBytes)).toString();
+const text = async (http: HttpRequest, maxBytes = 100) => Buffer.from(await http.body(maxBytes)).toString();
 
 test("a call has the method, the URL, the headers and the body of the request", async () => {
   const port = await listening(

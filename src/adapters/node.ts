@@ -6,7 +6,7 @@ import { INTERNAL } from "../internal.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import { isUnambiguous } from "../protocol/path.ts";
 import { type AppHandler, prefixOption } from "./app-handler.ts";
-import { NodeCall, nodeRequest, OwnTarget, urlOf, writeAnswer } from "./node-call.ts";
+import { NodeRequest, nodeRequest, OwnTarget, urlOf, writeResponse } from "./node-request.ts";
 
 export { nodeRequest };
 
@@ -85,12 +85,12 @@ async function answer(
     if (!url) return next(incoming, outgoing);
     own = { url };
   }
-  const call = new NodeCall(incoming, own);
+  const call = new NodeRequest(incoming, own);
   const internals = app[INTERNAL];
   if (internals) {
-    const httpAnswer = await internals.answer(call);
-    if (!httpAnswer) return next(incoming, outgoing);
-    writeAnswer(httpAnswer, outgoing);
+    const response = await internals.answer(call);
+    if (!response) return next(incoming, outgoing);
+    writeResponse(response, outgoing);
   } else {
     const response = await app.fetch(call.request);
     if (!response) return next(incoming, outgoing);

@@ -15,7 +15,7 @@ interface DemoView {
 }
 
 type Json = Readonly<Record<string, unknown>>;
-interface TokenAnswer {
+interface TokenResponse {
   status?: number;
   body?: unknown;
   headers?: Record<string, string>;
@@ -27,7 +27,7 @@ class Backend {
   connects: URLSearchParams[] = [];
   frames: Json[] = [];
   sockets: WebSocket[] = [];
-  onToken: () => TokenAnswer | Promise<TokenAnswer> = () => ({});
+  onToken: () => TokenResponse | Promise<TokenResponse> = () => ({});
   onFrame: (frame: Json, webSocket: WebSocket) => void = (frame, webSocket) =>
     webSocket.send(JSON.stringify({ id: frame.id, ok: true, status: 200, result: { text: frame.text } }));
   refuseHandshakes = false;
@@ -122,7 +122,7 @@ async function errorOf(promise: Promise<unknown>): Promise<CallError> {
   return error as CallError;
 }
 
-const refusal = (status: number, error: string, headers?: Record<string, string>): TokenAnswer => ({
+const refusal = (status: number, error: string, headers?: Record<string, string>): TokenResponse => ({
   status,
   body: { ok: false, error, reference: "ref-1" },
   ...(headers ? { headers } : {}),
@@ -982,7 +982,7 @@ describe("events of the page", () => {
   const fire = (name: string) => page.dispatchEvent(new Event(name));
 
   /** A socket that waits for minutes, because the token endpoint failed. */
-  async function waiting(answer: TokenAnswer): Promise<Socket<DemoView>> {
+  async function waiting(answer: TokenResponse): Promise<Socket<DemoView>> {
     backend.onToken = () => answer;
     vi.spyOn(Math, "random").mockReturnValue(1);
     const socket = open({ backoff: { baseMs: 600_000, maxMs: 600_000 } });

@@ -13,7 +13,7 @@ import { hashToken, spentTokenError } from "../auth/tokens.ts";
 import { ForbiddenError, malformedRequest, type Reason, RequestError } from "../errors.ts";
 import { ANONYMOUS } from "../permissions/rules.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
-import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest, HttpResponse } from "../protocol/http.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
 import type { EventServices } from "../services.ts";
 import type { NewConnection, SpentTokenRef } from "../storage/stores/connections.ts";
@@ -43,7 +43,7 @@ const FAILURES: ReadonlySet<Reason> = new Set([
 ]);
 
 /** Handles `$connect`, and returns the response that opens or denies the connection. */
-export async function handleConnect(services: EventServices, event: ConnectEvent): Promise<HttpAnswer> {
+export async function handleConnect(services: EventServices, event: ConnectEvent): Promise<HttpResponse> {
   const answer = await answerOf(services, event, () => connect(services, event));
   return reply(answer.status, answer.body, answer.headers);
 }
@@ -125,7 +125,7 @@ interface ConnectRequest {
   readonly view: MountedView;
   readonly call: ConnectCall;
   readonly gateway: Gateway;
-  readonly http: HttpCall;
+  readonly http: HttpRequest;
   readonly channel: string | undefined;
 }
 
@@ -335,7 +335,7 @@ function sourceOf(
   services: EventServices,
   view: MountedView,
   call: ConnectCall,
-  http: HttpCall,
+  http: HttpRequest,
 ): { text: string | undefined; block: string } {
   const text = services.auth.trustProxy === 0 ? call.sourceIp : forwardedFor(http, services.auth.trustProxy);
   const block = text === undefined ? undefined : addressBlock(text);
@@ -355,7 +355,7 @@ function sourceOf(
  *
  * Entries to the left of it can be written by the client.
  */
-function forwardedFor(http: HttpCall, proxies: number): string | undefined {
+function forwardedFor(http: HttpRequest, proxies: number): string | undefined {
   const entries = (http.header("x-forwarded-for") ?? "").split(",").map((entry) => entry.trim());
   return entries[entries.length - 1 - proxies];
 }

@@ -1,4 +1,4 @@
-import type { HttpAnswer } from "../protocol/http-call.ts";
+import type { HttpResponse } from "../protocol/http.ts";
 import { createSender, requirementOf } from "../sending/sender.ts";
 import type { EventServices } from "../services.ts";
 import { LiveConnection } from "./context.ts";
@@ -11,7 +11,7 @@ export async function handleDisconnect(
   services: EventServices,
   event: DisconnectEvent,
   pending: PendingDisconnects,
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const { view, call, decision } = event;
   const answer = await answerOf(services, event, () =>
     disconnect(services, event).catch((error: unknown) => {

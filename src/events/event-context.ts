@@ -2,7 +2,7 @@ import type { DecisionContext } from "../audit/decision.ts";
 import type { MessageInFlight } from "../auth/message-limits.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
 import type { ConnectCall, DisconnectCall, MessageCall } from "../protocol/gateway-call.ts";
-import type { HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest } from "../protocol/http.ts";
 import type { ConnectionRow } from "../storage/stores/connections.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
 import type { MountedView } from "../views/mount.ts";
@@ -10,7 +10,7 @@ import type { MountedView } from "../views/mount.ts";
 /** An event of API Gateway, from its arrival to its response. Each check adds what it has found. */
 export interface EventContext<Call = ConnectCall | MessageCall | DisconnectCall> {
   readonly view: MountedView;
-  readonly http: HttpCall;
+  readonly http: HttpRequest;
   readonly call: Call;
   /** The facts that a decision about the event states. */
   readonly decision: DecisionContext;

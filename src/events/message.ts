@@ -3,7 +3,7 @@ import { MAX_CHECKS, requireRule, runAuthorize, tooManyChanges } from "../auth/a
 import { ForbiddenError, malformedRequest, RequestError } from "../errors.ts";
 import { readJsonText } from "../protocol/body.ts";
 import { connectedAt, type MessageCall } from "../protocol/gateway-call.ts";
-import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest, HttpResponse } from "../protocol/http.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { EventServices } from "../services.ts";
 import type { ConnectionWithChannels } from "../storage/stores/connections.ts";
@@ -17,7 +17,7 @@ import { callId, checkedBody, handlerFor, isPing, knownCallId, payloadOf } from 
 import { type Answer, answerOf, denialOf, deniedAnswer, reply } from "./response.ts";
 
 /** Handles a message from an open connection, and sends the answer. */
-export async function handleMessage(services: EventServices, event: MessageEvent): Promise<HttpAnswer> {
+export async function handleMessage(services: EventServices, event: MessageEvent): Promise<HttpResponse> {
   try {
     const answer = await answerOf(services, event, () => message(services, event));
     if (event.gateway?.replies !== "push") return reply(answer.status, answer.body, answer.headers);
@@ -222,7 +222,7 @@ async function findOpenConnection(
   services: EventServices,
   gateway: Gateway,
   call: MessageCall,
-  http?: HttpCall,
+  http?: HttpRequest,
 ): Promise<ConnectionWithChannels> {
   const found = services.store.connections.find(gateway.id, call.connectionId);
   const connection = found instanceof Promise ? await found : found;

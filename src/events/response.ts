@@ -2,7 +2,7 @@ import { allowed, type DecisionContext, denied, newReference } from "../audit/de
 import { encodeFrame, encodeResult, toRequestError } from "../delivery/frame.ts";
 import { RequestError, SallyportError } from "../errors.ts";
 import type { CallAnswer, DenialBody } from "../protocol/frames.ts";
-import type { HttpAnswer } from "../protocol/http-call.ts";
+import type { HttpResponse } from "../protocol/http.ts";
 import type { EventServices } from "../services.ts";
 import type { EventContext } from "./event-context.ts";
 
@@ -104,7 +104,7 @@ export function reply(
   status: number,
   body: object | string,
   headers?: Readonly<Record<string, string>>,
-): HttpAnswer {
+): HttpResponse {
   return {
     status,
     headers: headers === undefined ? JSON_HEADERS : { ...JSON_HEADERS, ...headers },

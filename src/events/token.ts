@@ -8,7 +8,7 @@ import type { OriginDecision } from "../auth/origins.ts";
 import { ForbiddenError, malformedRequest, UnauthorizedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
-import type { HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest } from "../protocol/http.ts";
 import type { EventServices } from "../services.ts";
 import type { EndedSessionCheck } from "../storage/stores/sessions.ts";
 import type { TokenGrant } from "../storage/stores/tokens.ts";
@@ -39,7 +39,7 @@ interface TokenRequest {
  */
 export async function issueToken(
   services: EventServices,
-  http: HttpCall,
+  http: HttpRequest,
   page: OriginDecision,
   context: DecisionContext,
 ): Promise<TokenBody> {

@@ -8,7 +8,7 @@ import type { PendingDisconnects } from "../events/pending-disconnects.ts";
 import { denialOf, reply, sampleAllowed } from "../events/response.ts";
 import { issueToken } from "../events/token.ts";
 import { decodeGatewayCall } from "../protocol/gateway-call.ts";
-import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
+import type { HttpRequest, HttpResponse } from "../protocol/http.ts";
 import type { EventServices } from "../services.ts";
 import type { MountedView } from "../views/mount.ts";
 import { corsHeaders } from "./cors.ts";
@@ -42,7 +42,7 @@ export class Router {
   }
 
   /** @returns `undefined` if the path is not Sallyport's */
-  async handle(http: HttpCall): Promise<HttpAnswer | undefined> {
+  async handle(http: HttpRequest): Promise<HttpResponse | undefined> {
     const { services, tokenPath, healthPath, start } = this.#routes;
     const pathname = http.path ?? http.url.pathname;
     if (pathname === tokenPath) return this.#token(http, pathname);
@@ -62,13 +62,13 @@ export class Router {
   }
 
   /** Returns no details, because any client can call the endpoint. */
-  async #health(http: HttpCall): Promise<HttpAnswer> {
+  async #health(http: HttpRequest): Promise<HttpResponse> {
     if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
     const { isHealthy } = await this.#routes.health.recent();
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
 
-  async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
+  async #token(http: HttpRequest, path: string): Promise<HttpResponse> {
     const { services, start } = this.#routes;
     const page = await services.auth.origins.decide(http.header("origin"));
     const cors = corsHeaders(page);
@@ -91,7 +91,7 @@ export class Router {
     return telemetry.event({ kind: "token", view: undefined }, work, ({ status }) => ({ status }));
   }
 
-  async #event(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
+  async #event(view: MountedView, path: string, route: string, http: HttpRequest): Promise<HttpResponse> {
     const kind = route === "connect" || route === "disconnect" ? route : "message";
     const decision = createDecisionContext(kind, path);
     decision.view = view.path;
@@ -112,7 +112,7 @@ export class Router {
     }));
   }
 
-  #handle(event: EventContext): Promise<HttpAnswer> {
+  #handle(event: EventContext): Promise<HttpResponse> {
     const { services, pendingDisconnects } = this.#routes;
     switch (event.call.kind) {
       case "connect":
@@ -125,6 +125,6 @@ export class Router {
   }
 }
 
-function methodNotAllowed(allow: string): HttpAnswer {
+function methodNotAllowed(allow: string): HttpResponse {
   return reply(405, { ok: false, error: "Method not allowed." }, { allow });
 }

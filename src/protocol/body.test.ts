@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RequestError } from "../errors.ts";
 import { numberSource, readJson, readJsonText } from "./body.ts";
-import { webCall } from "./http-call.ts";
+import { webCall } from "./http.ts";
 
 const MAX_BYTES = 2000;
 

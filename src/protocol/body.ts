@@ -1,13 +1,13 @@
 import { isUtf8 } from "node:buffer";
 import { malformedRequest } from "../errors.ts";
-import type { HttpCall } from "./http-call.ts";
+import type { HttpRequest } from "./http.ts";
 
 /** Maximum nesting of arrays and objects in a message, because schemas and encoders recurse. */
 const MAX_DEPTH = 64;
 
 /** Returns the `value` of {@link readJsonText}. */
 export async function readJson(
-  http: HttpCall,
+  http: HttpRequest,
   maxBytes: number,
 ): Promise<Record<string, unknown> | undefined> {
   return (await readJsonText(http, maxBytes))?.value;
@@ -21,7 +21,7 @@ export async function readJson(
  *   JSON object in UTF-8
  */
 export async function readJsonText(
-  http: HttpCall,
+  http: HttpRequest,
   maxBytes: number,
 ): Promise<{ readonly text: string; readonly value: Record<string, unknown> } | undefined> {
   const bytes = await http.body(maxBytes);

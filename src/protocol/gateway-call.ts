@@ -5,7 +5,7 @@
  * Source: AWS developer guide, "Set up data mapping for WebSocket APIs".
  */
 
-import type { HttpCall } from "./http-call.ts";
+import type { HttpRequest } from "./http.ts";
 
 /**
  * Header that authenticates the gateway. Provisioning maps it as a literal on every integration.
@@ -87,7 +87,7 @@ export interface DisconnectCall extends GatewayEvent {
 export type GatewayCall = ConnectCall | MessageCall | DisconnectCall;
 
 /** Reads the event from the HTTP request of an integration. The result is not trusted yet. */
-export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): GatewayCall {
+export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpRequest): GatewayCall {
   const header = (name: string) => http.header(name);
   const { invokedBy } = http;
   const message: MessageCall = {
@@ -121,7 +121,7 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): Ga
  *
  * @returns `undefined` if the header is not mapped
  */
-export function connectedAt(http: HttpCall): number | undefined {
+export function connectedAt(http: HttpRequest): number | undefined {
   const text = http.header("x-sallyport-connected-at") ?? "";
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

@@ -203,12 +203,12 @@ export async function connected(...given: Parameters<typeof connect>): Promise<C
 }
 
 /** Returns the response to a handshake, with status 101 or an error. */
-export function handshake(...given: Parameters<typeof connect>): Promise<HttpAnswer> {
+export function handshake(...given: Parameters<typeof connect>): Promise<HttpResponse> {
   return upgradeOf(connect(...given).client);
 }
 
 /** Returns the response to the handshake of a client. */
-export function upgradeOf({ socket }: Client): Promise<HttpAnswer> {
+export function upgradeOf({ socket }: Client): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     socket.once("upgrade", ({ headers, rawHeaders }) => {
       resolve({ status: 101, headers, rawHeaders, body: "" });
@@ -279,7 +279,7 @@ export function queryOf({ url }: Recorded): URLSearchParams {
   return new URL(url, "http://backend").searchParams;
 }
 
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly rawHeaders: readonly string[];
@@ -292,7 +292,7 @@ export function http(
   method: string,
   path: string,
   { headers = {}, body }: { headers?: OutgoingHttpHeaders; body?: string | Buffer } = {},
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const { protocol, hostname, port } = new URL(endpoint);
   const send = protocol === "https:" ? httpsRequest : httpRequest;
   return new Promise((resolve, reject) => {
@@ -316,7 +316,7 @@ export async function manage(
   path: string,
   body: string | Buffer = "",
   host?: string,
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const url = new URL(`${endpoint}${path}`);
   const data = typeof body === "string" ? Buffer.from(body) : body;
   const call = { method, host: host ?? url.host, path: url.pathname, body: data };

@@ -16,7 +16,7 @@ import {
   connected,
   echo,
   type GatewayUnderTest,
-  type HttpAnswer,
+  type HttpResponse,
   headerOf,
   http,
   ID,
@@ -40,7 +40,7 @@ async function reached(headers: Record<string, string> = {}) {
   return { gateway, arrived, id, path: at(id) };
 }
 
-function expectForbidden({ status, headers, body }: HttpAnswer): void {
+function expectForbidden({ status, headers, body }: HttpResponse): void {
   expect([status, headers["x-amzn-errortype"], body]).toEqual([
     403,
     "ForbiddenException",

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { webCall } from "./http-call.ts";
+import { webCall } from "./http.ts";
 
 const post = (body: BodyInit) =>
   new Request("http://localhost/ws/chat/default", { method: "POST", body, duplex: "half" } as RequestInit);

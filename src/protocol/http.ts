@@ -11,7 +11,7 @@ import { ownPath } from "./path.ts";
  * An HTTP request that is independent of the server. Adapters create it, so that not every event
  * needs a web `Request`.
  */
-export interface HttpCall {
+export interface HttpRequest {
   readonly method: string;
   /**
    * The URL. Its path is the one that the client sent. Adapters check this before they create the
@@ -45,7 +45,7 @@ export interface HttpCall {
 }
 
 /** An HTTP response. */
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number;
   /** Headers with lowercase names, without `content-length`. */
   readonly headers: Readonly<Record<string, string>>;
@@ -59,7 +59,7 @@ export interface HttpAnswer {
  * @param prefix the path before the paths of Sallyport. Default: none
  * @returns `undefined` if the path has another prefix or another form
  */
-export function ownWebCall(request: Request, prefix = ""): HttpCall | undefined {
+export function ownWebCall(request: Request, prefix = ""): HttpRequest | undefined {
   const target = request.url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "");
   const path = ownPath(target, prefix);
   if (path === undefined) return undefined;
@@ -69,7 +69,7 @@ export function ownWebCall(request: Request, prefix = ""): HttpCall | undefined 
 }
 
 /** Converts a web `Request` to a call. */
-export function webCall(request: Request, url: URL = new URL(request.url)): HttpCall {
+export function webCall(request: Request, url: URL = new URL(request.url)): HttpRequest {
   return {
     method: request.method,
     url,
@@ -80,7 +80,7 @@ export function webCall(request: Request, url: URL = new URL(request.url)): Http
 }
 
 /** Converts a response to a web `Response`. */
-export function webResponse({ status, headers, body }: HttpAnswer): Response {
+export function webResponse({ status, headers, body }: HttpResponse): Response {
   return new Response(body, { status, headers });
 }
 

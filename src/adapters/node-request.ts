@@ -5,11 +5,11 @@ import {
   bodyInterrupted,
   checkContentLength,
   concatChunks,
-  type HttpAnswer,
-  type HttpCall,
+  type HttpRequest,
+  type HttpResponse,
   tooLarge,
   webBody,
-} from "../protocol/http-call.ts";
+} from "../protocol/http.ts";
 import { ownPath } from "../protocol/path.ts";
 
 /**
@@ -132,8 +132,8 @@ export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
   return frameworkRequest("node", request) as Incoming | undefined;
 }
 
-/** A Node request as an {@link HttpCall}. */
-export class NodeCall implements HttpCall {
+/** A Node request as an {@link HttpRequest}. */
+export class NodeRequest implements HttpRequest {
   readonly path: string | undefined;
   readonly #incoming: IncomingMessage;
   readonly #target: OwnTarget | { readonly path?: string; readonly url: URL };
@@ -305,7 +305,7 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
 }
 
 /** Sends an answer with a Node response. */
-export function writeAnswer({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
+export function writeResponse({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
   // Other code has responded in between, such as a timeout middleware.
   if (outgoing.headersSent || outgoing.writableEnded) return;
   const all: Record<string, string | number> = {};
