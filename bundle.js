@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { build } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
 
-// Bundles what TypeScript wrote to build/ into one file per entry point, with shared chunks.
+// Bundles the compiled files in build/ into one file per entry point, with shared chunks.
 const { dependencies, exports, peerDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
 
 /** Entry points by their path in dist/, without the extension. */
@@ -11,8 +11,8 @@ const names = Object.values(exports)
   .map((file) => /^\.\/dist\/(.*)\.js$/.exec(file)?.[1])
   .filter((name) => name !== undefined);
 const CLIENT = "client/socket";
-const inputs = (extension, ...some) =>
-  Object.fromEntries(some.map((name) => [name, `build/${name}${extension}`]));
+const inputs = (extension, ...names) =>
+  Object.fromEntries(names.map((name) => [name, `build/${name}${extension}`]));
 
 const packages = [...Object.keys(dependencies), ...Object.keys(peerDependencies)];
 const external = [/^node:/, ...packages.map((name) => new RegExp(`^${name}(/|$)`))];
@@ -21,7 +21,7 @@ const output = {
   dir: "dist",
   entryFileNames: "[name].js",
   chunkFileNames: "chunks/[name]-[hash].js",
-  // Error messages of TypeScript name types by these exports.
+  // TypeScript prints these export names in its error messages.
   minifyInternalExports: false,
 };
 const node = names.filter((name) => name !== CLIENT);
@@ -35,7 +35,7 @@ const bundles = [
     ...common,
     output,
   },
-  // A page loads the client without a bundler, so it is one file.
+  // The client is one file, because a page can load it without a bundler.
   { input: inputs(".js", CLIENT), platform: "browser", ...common, output },
   {
     input: inputs(".d.ts", ...node, CLIENT),
@@ -51,7 +51,7 @@ for (const bundle of bundles) {
   const { output: files } = await build(bundle);
   for (const { fileName } of files) written.add(join("dist", fileName));
 }
-// Last, so that a process that runs during a build finds its files.
+// Outdated files are deleted last, so that a process that runs during a build finds its files.
 for (const name of readdirSync("dist", { recursive: true })) {
   const file = join("dist", name);
   if (statSync(file).isFile() && !written.has(file)) rmSync(file);

@@ -1,11 +1,11 @@
 import { defineConfig } from "vitest/config";
 import { LIMITS } from "./test/limits.ts";
 
-/** Groups run one after the other. */
+/** The projects with the same `groupOrder` run together. The groups run one after the other. */
 export default defineConfig({
   test: {
     reporters: ["default", "./test/closing-line.ts"],
-    // One for each core: on two of them the default is one, and stories wait for most of their time.
+    // The default is one worker on two cores. Integration tests mostly wait, so two workers are faster.
     maxWorkers: 2,
     ...LIMITS,
     projects: [
@@ -34,7 +34,8 @@ export default defineConfig({
             "test/frameworks/lambda.test.ts",
             "test/aws/provisioning-identity.test.ts",
           ],
-          // What they ask of a database, the others ask as well. Two of them start a process for each command, and one waits for a minute.
+          // Other tests cover the same database operations. These tests are slow: two start a process for
+          // each command, and one waits for a minute.
           exclude: [
             "test/integration/{cli,cli-limits,sending-held,spoofing,telemetry,troubleshooting}.test.ts",
           ],

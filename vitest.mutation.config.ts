@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** The tests for `npm run mutate`: those of the checks that run in one process, without timings or browsers. */
+/** The tests for `npm run mutate`. They run in one process, without browsers or elapsed time. */
 export default defineConfig({
   test: {
     include: [
@@ -19,7 +19,7 @@ export default defineConfig({
       "test/property/no-leak.test.ts",
     ],
     env: { PROPERTY_STEPS: "3000", PROPERTY_SEED: "7", PROPERTY_SHORTENING_MS: "0" },
-    // A mutant for which an event never happens is killed soon, where a test of `npm test` would wait for a minute.
+    // Some mutants prevent an event that a test waits for. The short timeouts end such a test early.
     expect: { poll: { timeout: 5000, interval: 20 } },
     testTimeout: 15_000,
     hookTimeout: 15_000,

@@ -8,11 +8,11 @@ import {
   type SallyportOptions,
   WebSocketView,
 } from "sallyport";
-import type { Database } from "sallyport/storage/sqlite";
+import type { Database } from "../../build/storage/database.js";
 
-/** What the measured app's gateway proves itself by. */
+/** Secret of the gateway. */
 export const SECRET = "s".repeat(64);
-/** Users who have the right through one group; sessions are theirs in turn. */
+/** Number of users. All of them have the permission through one group. */
 export const USERS = 1000;
 
 export const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
@@ -32,8 +32,13 @@ const UNLIMITED = {
   messagesPerUser: false,
 } as const;
 
-/** The app that is measured: one view with a rule of two permissions, one kind of channel. */
-export function benchApp(storage: Database, options: Partial<SallyportOptions> = {}): Sallyport {
+/**
+ * Creates the measured app: one view with a rule of two permissions, and one channel definition.
+ */
+export function benchApp(
+  storage: SallyportOptions["storage"],
+  options: Partial<SallyportOptions> = {},
+): Sallyport {
   return createSallyport({
     storage,
     permissions: [chat],
@@ -48,29 +53,36 @@ export function benchApp(storage: Database, options: Partial<SallyportOptions> =
   });
 }
 
-/** The connection id of a session by its number, counted from 1. */
-export function connectionOf(n: number): string {
+/** Returns the connection id of the connection with this number, counted from 1. */
+export function connectionIdAt(n: number): string {
   return `L${1_000_000_000 + n}AAA=`;
 }
 
-/** An app with tables, a gateway, and users who have the right through one group. */
-export async function prepare(
+/**
+ * Creates the tables, a gateway, and {@link USERS} users who have the permission through one group.
+ */
+export async function prepareDatabase(
   app: Sallyport,
   storage: Database,
   endpoint = "http://127.0.0.1:9/dev",
 ): Promise<void> {
   await app.migrate();
   await app.registerGateway({ name: "bench", endpoint, secret: SECRET });
-  await app.access.grant({ group: "Crew" }, chat.use);
+  await app.access.grant({ group: "Members" }, chat.use);
   await sql`insert into sallyport_users (id, is_active, is_superuser, created_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < ${sql.lit(USERS)})
     select 'u' || i, 1, 0, 0 from n`.execute(storage.db);
   await sql`insert into sallyport_user_groups (user_id, group_name, granted_at)
-    select id, 'Crew', 0 from sallyport_users where id like 'u%'`.execute(storage.db);
+    select id, 'Members', 0 from sallyport_users where id like 'u%'`.execute(storage.db);
 }
 
-/** Open sessions from one number to another, each in the channel `rooms/all`. */
-export async function openSessions(storage: Database, from: number, to: number): Promise<void> {
+/**
+ * Inserts open connections in the channel `rooms/all`.
+ *
+ * @param from number of the first connection
+ * @param to number of the last connection
+ */
+export async function insertConnections(storage: Database, from: number, to: number): Promise<void> {
   await sql`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select ${sql.lit(from)} union all select i + 1 from n where i < ${sql.lit(to)})
     select 's' || (1000000000 + i), (select id from sallyport_gateways), 'L' || (1000000000 + i) || 'AAA=', '/ws/chat',

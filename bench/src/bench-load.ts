@@ -8,11 +8,13 @@ import type { Figure } from "./figures.js";
 import { SCENARIOS } from "./scenarios.js";
 
 /**
- * `npm run bench:load`: measures how load or a failure in one place affects other clients. Runs every scenario, or those that are named
- * (`npm run bench:load -- changing-grants`), each in a process of its own.
+ * `npm run bench:load`: measures how load or a failure in one place affects other clients.
  *
- * `--compare <folder>` also runs them with the package that was built in another checkout, in alternation, and prints both figures.
- * `--write` puts the table into docs/performance.md.
+ * Runs all scenarios, or those in the arguments (`npm run bench:load -- changing-grants`). Each
+ * scenario runs in its own process.
+ *
+ * `--compare <folder>` also runs each scenario with the package that was built in another checkout,
+ * and prints both figures. `--write` writes the table to docs/performance.md.
  */
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -33,7 +35,7 @@ if (values.run !== undefined) {
 const unknown = positionals.filter((name) => !Object.hasOwn(SCENARIOS, name));
 if (unknown.length > 0) {
   console.error(
-    `There is no scenario ${unknown.join(", ")}. The scenarios are: ${Object.keys(SCENARIOS).join(", ")}.`,
+    `Unknown scenario: ${unknown.join(", ")}. The scenarios are: ${Object.keys(SCENARIOS).join(", ")}.`,
   );
   process.exit(1);
 }
@@ -42,20 +44,20 @@ const [cpu] = cpus();
 console.log(
   `Node ${process.version}, ${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB\n`,
 );
-const other = values.compare === undefined ? undefined : await otherBuild(resolve(values.compare));
+const other = values.compare === undefined ? undefined : await copyScenarios(resolve(values.compare));
 const lines: string[] = [];
 try {
   for (const name of positionals.length > 0 ? positionals : Object.keys(SCENARIOS)) {
-    const before = other === undefined ? [] : await measure(other, name);
-    const figures = await measure(join(import.meta.dirname, "bench-load.js"), name);
+    const before = other === undefined ? [] : await runScenario(other, name);
+    const figures = await runScenario(join(import.meta.dirname, "bench-load.js"), name);
     for (const figure of figures) {
       const cells = [
         name,
         figure.name,
-        formatFigure(before.find((one) => one.name === figure.name)),
+        formatFigure(before.find(({ name }) => name === figure.name)),
         formatFigure(figure),
         figure.target === undefined ? "" : `≤ ${formatNumber(figure.target)} ${figure.unit}`.trim(),
-        figure.target === undefined ? "" : figure.value <= figure.target ? "kept" : "missed",
+        figure.target === undefined ? "" : figure.value <= figure.target ? "met" : "missed",
       ];
       lines.push(`| ${cells.join(" | ")} |`);
       console.log(cells.join("  ").trimEnd());
@@ -66,22 +68,28 @@ try {
 }
 if (values.write) await writeTable(lines);
 
-/** Copies the compiled scenarios into another checkout, where they load that checkout's package. @returns the script to run there */
-async function otherBuild(folder: string): Promise<string> {
+/**
+ * Copies the compiled scenarios into another checkout, where they import the package of that
+ * checkout.
+ *
+ * @returns path of the script to run there
+ */
+async function copyScenarios(folder: string): Promise<string> {
   const copy = join(folder, "bench", "dist-compare");
   await rm(copy, { recursive: true, force: true });
   await cp(import.meta.dirname, copy, { recursive: true });
   return join(copy, "bench-load.js");
 }
 
-async function measure(script: string, name: string): Promise<readonly Figure[]> {
+async function runScenario(script: string, name: string): Promise<readonly Figure[]> {
   const child = fork(script, ["--run", name]);
   let figures: readonly Figure[] | undefined;
   child.once("message", (message) => {
     figures = message as readonly Figure[];
   });
   const [code] = (await once(child, "exit")) as [number | null];
-  if (figures === undefined) throw new Error(`Scenario ${name} ended with code ${code} and no figures.`);
+  if (figures === undefined)
+    throw new Error(`Scenario ${name} exited with code ${code} and reported no figures.`);
   return figures;
 }
 

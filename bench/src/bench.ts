@@ -1,20 +1,22 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { resolve } from "node:path";
+import { type Comparison, meetsGoal } from "./comparison.js";
 import { events } from "./events.js";
 import { fanout } from "./fanout.js";
 import { firstSend } from "./first-send.js";
 import { growth } from "./growth.js";
 import { imports } from "./imports.js";
 import { memory } from "./memory.js";
-import { isKept, type Row } from "./pairs.js";
 import { twoWriters } from "./two-writers.js";
 
 /**
- * `npm run bench`: every part, or those that are named (`npm run bench -- fanout imports`). All of them together are written to
- * bench/results.json and into docs/performance.md.
+ * `npm run bench`: compares Sallyport with a baseline for each path.
+ *
+ * Runs all parts, or those in the arguments (`npm run bench -- fanout imports`). A run of all parts
+ * writes the results to bench/results.json and docs/performance.md.
  */
-const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+const PARTS: Readonly<Record<string, () => Promise<readonly Comparison[]>>> = {
   events,
   fanout,
   "first-send": firstSend,
@@ -24,25 +26,25 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   "two-writers": twoWriters,
 };
 
-const named = process.argv.slice(2);
-const unknown = named.filter((name) => !Object.hasOwn(PARTS, name));
+const requested = process.argv.slice(2);
+const unknown = requested.filter((name) => !Object.hasOwn(PARTS, name));
 if (unknown.length > 0) {
-  console.error(`There is no part ${unknown.join(", ")}. There are: ${Object.keys(PARTS).join(", ")}.`);
+  console.error(`Unknown part: ${unknown.join(", ")}. The parts are: ${Object.keys(PARTS).join(", ")}.`);
   process.exit(1);
 }
 
 const [cpu] = cpus();
 const machine = `Node ${process.version}, ${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
 console.log(`${machine}\n`);
-const rows: Row[] = [];
-for (const name of named.length > 0 ? named : Object.keys(PARTS)) {
+const rows: Comparison[] = [];
+for (const name of requested.length > 0 ? requested : Object.keys(PARTS)) {
   for (const row of (await PARTS[name]?.()) ?? []) {
     rows.push(row);
-    console.log(line(row).join("  "));
+    console.log(formatRow(row).join("  "));
   }
 }
 
-if (named.length === 0) {
+if (requested.length === 0) {
   const root = resolve(import.meta.dirname, "../..");
   const results = { machine, measured: new Date().toISOString().slice(0, 10), rows };
   writeFileSync(resolve(root, "bench/results.json"), `${JSON.stringify(results, null, 2)}\n`);
@@ -50,16 +52,16 @@ if (named.length === 0) {
   writeFileSync(page, withTable(readFileSync(page, "utf8")));
 }
 
-function line(row: Row): string[] {
-  const kept = isKept(row);
+function formatRow(row: Comparison): string[] {
+  const isMet = meetsGoal(row);
   return [
     row.name.padEnd(24),
     formatNumber(row.value).padStart(9),
-    formatNumber(row.floor).padStart(9),
+    formatNumber(row.baseline).padStart(9),
     row.ratio.toFixed(2).padStart(6),
     `${formatNumber(row.min)}–${formatNumber(row.max)}`.padStart(17),
     row.unit.padEnd(11),
-    kept === undefined ? "" : kept ? "kept" : "MISSED",
+    isMet === undefined ? "" : isMet ? "met" : "MISSED",
   ];
 }
 
@@ -67,30 +69,30 @@ function formatNumber(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
-function promised({ promise }: Row): string {
-  if (!promise) return "";
-  const of = promise.of === "value" ? "" : " ×";
-  return promise.least === undefined ? `≤ ${promise.most}${of}` : `≥ ${promise.least}${of}`;
+function formatGoal({ goal }: Comparison): string {
+  if (!goal) return "";
+  const unit = goal.of === "value" ? "" : " ×";
+  return goal.min === undefined ? `≤ ${goal.max}${unit}` : `≥ ${goal.min}${unit}`;
 }
 
-/** The page with these figures between its marks. */
+/** Returns the page with the table between its `figures` comments. */
 function withTable(page: string): string {
   const lines = [
     `${machine}, ${new Date().toISOString().slice(0, 10)}.`,
     "",
-    "| what | unit | median | floor | ratio | range | promise | |",
+    "| what | unit | median | baseline | ratio | range | goal | |",
     "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ...rows.map((row) => {
-      const kept = isKept(row);
+      const isMet = meetsGoal(row);
       const cells = [
         row.name,
         row.unit,
         formatNumber(row.value),
-        formatNumber(row.floor),
+        formatNumber(row.baseline),
         row.ratio.toFixed(2),
         `${formatNumber(row.min)}–${formatNumber(row.max)}`,
-        promised(row),
-        kept === undefined ? "" : kept ? "kept" : "missed",
+        formatGoal(row),
+        isMet === undefined ? "" : isMet ? "met" : "missed",
       ];
       return `| ${cells.join(" | ")} |`;
     }),

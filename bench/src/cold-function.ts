@@ -1,9 +1,12 @@
-/** A function in a fresh process, from its imports to its first answer, in milliseconds: ours, or one statement alone. */
+/**
+ * Prints the time from the first import to the first response of a Lambda function, in
+ * milliseconds. The first argument is `sallyport`, or `baseline` for `pg` with one statement.
+ */
 
-const begun = performance.now();
-const [what = "", source = ""] = process.argv.slice(2);
+const startedAt = performance.now();
+const [variant = "", source = ""] = process.argv.slice(2);
 
-async function ours(): Promise<void> {
+async function runSallyport(): Promise<void> {
   const { createSallyport, definePermissions, handler, WebSocketView } = await import("sallyport");
   const { lambdaHandler } = await import("sallyport/adapters/lambda");
   const { postgres } = await import("sallyport/storage/postgres");
@@ -33,8 +36,8 @@ async function ours(): Promise<void> {
   if (statusCode !== 200) throw new Error(`${statusCode}: ${body}`);
 }
 
-/** What no app on a database can do without. */
-async function bare(): Promise<void> {
+/** Opens one connection and runs one statement. */
+async function runBaseline(): Promise<void> {
   const { default: pg } = await import("pg");
   const client = new pg.Client({ connectionString: source });
   await client.connect();
@@ -43,6 +46,6 @@ async function bare(): Promise<void> {
   ]);
 }
 
-await (what === "ours" ? ours() : bare());
-console.log(performance.now() - begun);
+await (variant === "sallyport" ? runSallyport() : runBaseline());
+console.log(performance.now() - startedAt);
 process.exit();

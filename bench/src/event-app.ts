@@ -1,9 +1,9 @@
 import type { SallyportOptions } from "sallyport";
-import { postgres } from "sallyport/storage/postgres";
-import type { Database } from "sallyport/storage/sqlite";
-import { sqlite } from "sallyport/storage/sqlite";
 
-/** Limits that are counted and never reached; a token alone says who connects, so that no login of an app is measured. */
+/**
+ * Limits that are counted and never reached. Tokens are not bound to a session of the app, so that
+ * its authentication is not measured.
+ */
 export const EVENT_OPTIONS: Partial<SallyportOptions> = {
   token: { binding: "token" },
   limits: {
@@ -15,7 +15,3 @@ export const EVENT_OPTIONS: Partial<SallyportOptions> = {
     messagesPerUser: false,
   },
 };
-
-export function storageOf(source: string): Database {
-  return source.startsWith("postgres:") ? postgres(source) : sqlite(source);
-}

@@ -4,11 +4,13 @@ import Libsql from "libsql";
 import pg from "pg";
 import { nodeListener } from "sallyport/adapters/node";
 import { benchApp } from "./bench-app.js";
-import { EVENT_OPTIONS, storageOf } from "./event-app.js";
+import { openDatabase } from "./database.js";
+import { EVENT_OPTIONS } from "./event-app.js";
 
-/** A statement and where its values come from: a name of what the request brings, or a value that is always the same. */
-export interface Step {
+/** A statement of an event, with the sources of its parameters. */
+export interface Statement {
   readonly sql: string;
+  /** Each is a field of the request, a text with the placeholder `{address}`, or a constant. */
   readonly values: readonly (
     | { readonly from: "connection" | "hash" | "id" }
     | { readonly text: string }
@@ -17,21 +19,23 @@ export interface Step {
 }
 
 /**
- * A server in a process of its own: the app, or the least that does its work: a `node:http` server that parses the body and sends
- * the same statements, prepared, over the same driver.
+ * A server in a child process: the app, or the baseline. The baseline is a `node:http` server that
+ * parses the body and runs the same statements, prepared, with the same driver.
  */
-const [, , role, source] = process.argv as [string, string, "app" | "bare", string];
+const [, , role, source] = process.argv as [string, string, "app" | "baseline", string];
 
-const listener = role === "app" ? appListener() : await bareListener(JSON.parse(process.argv[4] ?? "[]"));
+const listener = role === "app" ? appListener() : await baselineListener(JSON.parse(process.argv[4] ?? "[]"));
 const server = createServer(listener);
 server.listen(0, "127.0.0.1", () => process.send?.((server.address() as AddressInfo).port));
 
 function appListener(): RequestListener {
-  return nodeListener(benchApp(storageOf(source), EVENT_OPTIONS));
+  return nodeListener(benchApp(openDatabase(source), EVENT_OPTIONS));
 }
 
-async function bareListener(steps: readonly Step[]): Promise<RequestListener> {
-  const run = source.startsWith("postgres:") ? onPostgres(source, steps) : onSqlite(source, steps);
+async function baselineListener(statements: readonly Statement[]): Promise<RequestListener> {
+  const run = source.startsWith("postgres:")
+    ? runOnPostgres(source, statements)
+    : runOnSqlite(source, statements);
   return (request, response) => {
     let body = "";
     request.setEncoding("utf8");
@@ -55,7 +59,7 @@ async function bareListener(steps: readonly Step[]): Promise<RequestListener> {
   };
 }
 
-interface Given {
+interface RequestValues {
   readonly connection: string;
   readonly hash: string;
   readonly address: string;
@@ -63,41 +67,53 @@ interface Given {
 
 let count = 0;
 
-function valuesOf({ values }: Step, given: Given): unknown[] {
+function parametersOf({ values }: Statement, request: RequestValues): unknown[] {
   return values.map((value) => {
     if ("value" in value) return value.value;
-    if ("text" in value) return value.text.replace("{address}", given.address);
-    return value.from === "id" ? `bare-${process.pid}-${count++}` : given[value.from];
+    if ("text" in value) return value.text.replace("{address}", request.address);
+    return value.from === "id" ? `baseline-${process.pid}-${count++}` : request[value.from];
   });
 }
 
-function onSqlite(path: string, steps: readonly Step[]): (given: Given) => Promise<void> {
+function runOnSqlite(
+  path: string,
+  statements: readonly Statement[],
+): (request: RequestValues) => Promise<void> {
   const database = new Libsql(path);
-  const prepared = steps.map((step) => {
-    const statement = database.prepare(step.sql);
-    return { step, statement: statement.reader ? statement.raw(true) : statement };
+  const preparedStatements = statements.map((statement) => {
+    const prepared = database.prepare(statement.sql);
+    return { statement, prepared: prepared.reader ? prepared.raw(true) : prepared };
   });
-  return async (given) => {
-    for (const { step, statement } of prepared) {
-      if (statement.reader)
-        statement[process.env.FLOOR_READS_BY === "all" ? "all" : "get"](valuesOf(step, given));
-      else statement.run(valuesOf(step, given));
+  return async (request) => {
+    for (const { statement, prepared } of preparedStatements) {
+      if (prepared.reader)
+        prepared[process.env.BASELINE_READ_METHOD === "all" ? "all" : "get"](
+          parametersOf(statement, request),
+        );
+      else prepared.run(parametersOf(statement, request));
     }
   };
 }
 
-function onPostgres(url: string, steps: readonly Step[]): (given: Given) => Promise<void> {
+function runOnPostgres(
+  url: string,
+  statements: readonly Statement[],
+): (request: RequestValues) => Promise<void> {
   const pool = new pg.Pool({ connectionString: url, max: 10 });
-  const isOne = steps.length === 1;
-  return async (given) => {
-    const client = isOne ? pool : await pool.connect();
+  const isSingle = statements.length === 1;
+  return async (request) => {
+    const client = isSingle ? pool : await pool.connect();
     try {
-      for (const [number, step] of steps.entries()) {
-        if (step.values.length === 0) await client.query(step.sql);
-        else await client.query({ name: `step${number}`, text: step.sql, values: valuesOf(step, given) });
+      for (const [number, statement] of statements.entries()) {
+        const { sql: text, values } = statement;
+        if (values.length === 0) await client.query(text);
+        else {
+          const parameters = parametersOf(statement, request);
+          await client.query({ name: `statement${number}`, text, values: parameters });
+        }
       }
     } finally {
-      if (!isOne) (client as pg.PoolClient).release();
+      if (!isSingle) (client as pg.PoolClient).release();
     }
   };
 }

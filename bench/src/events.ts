@@ -7,60 +7,64 @@ import { fileURLToPath } from "node:url";
 import { Kysely, type LogEvent, PostgresDialect } from "kysely";
 import pg from "pg";
 import type { Sallyport } from "sallyport";
-import { postgres } from "sallyport/storage/postgres";
-import { LibsqlDialect, sqlite } from "sallyport/storage/sqlite";
-import { benchApp, connectionOf, openSessions, prepare, SECRET, USERS } from "./bench-app.js";
+import { LibsqlDialect } from "sallyport/storage/sqlite";
+import { benchApp, connectionIdAt, insertConnections, prepareDatabase, SECRET, USERS } from "./bench-app.js";
+import { type Comparison, compare } from "./comparison.js";
+import { postgresDatabase, sqliteDatabase } from "./database.js";
 import { EVENT_OPTIONS } from "./event-app.js";
-import type { Step } from "./event-server.js";
+import type { Statement } from "./event-server.js";
 import { internalsOf } from "./internals.js";
 import { type LoadRequest, requestsPerSecond } from "./load.js";
-import { pair, type Row } from "./pairs.js";
 import { startServer } from "./postgres-server.js";
 
-const SESSIONS = 1000;
+const CONNECTIONS = 1000;
 const ADDRESSES = 200;
 
-/** Events a second, HTTP in to HTTP out, against a bare server that sends the same statements. */
-export async function events(): Promise<readonly Row[]> {
-  const rows: Row[] = [];
+/**
+ * Measures events per second over HTTP. The baseline is a minimal server with the same statements.
+ */
+export async function events(): Promise<readonly Comparison[]> {
+  const rows: Comparison[] = [];
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
-  rows.push(await messages("message-sqlite", join(folder, "bench.db"), 0.75));
-  // The floor of earlier measurements: the driver's second best call.
+  rows.push(await compareMessages("message-sqlite", join(folder, "bench.db"), 0.75));
+  // The baseline of earlier results, which calls the slower `all()` of the driver.
   rows.push(
-    await messages("message-sqlite-all", join(folder, "all.db"), undefined, { FLOOR_READS_BY: "all" }),
+    await compareMessages("message-sqlite-all", join(folder, "all.db"), undefined, {
+      BASELINE_READ_METHOD: "all",
+    }),
   );
   await rm(folder, { recursive: true, force: true });
   const server = await startServer(true);
-  rows.push(await messages("message-postgres", server.url, 0.85));
-  rows.push(await connects("connect-postgres", server.url));
+  rows.push(await compareMessages("message-postgres", server.url, 0.85));
+  rows.push(await compareConnects("connect-postgres", server.url));
   await server.stop();
   return rows;
 }
 
-async function messages(
+async function compareMessages(
   name: string,
   source: string,
-  least: number | undefined,
+  minRatio: number | undefined,
   environment: NodeJS.ProcessEnv = {},
-): Promise<Row> {
-  const database = await Watched.open(source);
-  await prepare(database.app, database.storage);
-  await openSessions(database.storage, 1, SESSIONS);
+): Promise<Comparison> {
+  const app = await RecordingApp.open(source);
+  await prepareDatabase(app.sallyport, app.storage);
+  await insertConnections(app.storage, 1, CONNECTIONS);
   let n = 0;
   const next = (): LoadRequest => ({
     path: "/ws/chat/default",
-    headers: gatewayHeaders(connectionOf((n++ % SESSIONS) + 1)),
+    headers: gatewayHeaders(connectionIdAt((n++ % CONNECTIONS) + 1)),
     body: '{"handler":"ping"}',
   });
   // The first event of a process also reads gateways and changes.
-  await database.answer(next());
-  const steps = await database.stepsOf(next(), {});
-  await database.close();
-  return inTurn(name, source, steps, () => next, least, environment);
+  await app.handle(next());
+  const statements = await app.recordStatements(next(), {});
+  await app.close();
+  return compareServers(name, source, statements, () => next, minRatio, environment);
 }
 
-async function connects(name: string, source: string): Promise<Row> {
-  const database = await Watched.open(source);
+async function compareConnects(name: string, source: string): Promise<Comparison> {
+  const app = await RecordingApp.open(source);
   const tokens: string[] = [];
   let n = 0;
   const next = (): LoadRequest | undefined => {
@@ -70,52 +74,53 @@ async function connects(name: string, source: string): Promise<Row> {
     return {
       path: `/ws/chat/connect?channel=rooms/all&ws_token=${token}&hash=${hashOf(token)}`,
       headers: {
-        ...gatewayHeaders(connectionOf(1_000_000 + n)),
+        ...gatewayHeaders(connectionIdAt(1_000_000 + n)),
         "x-sallyport-source-ip": `10.0.0.${n % ADDRESSES}`,
       },
       body: "",
     };
   };
-  await database.issue(tokens, 2);
-  await database.answer(next() as LoadRequest);
+  await app.issueTokens(tokens, 2);
+  await app.handle(next() as LoadRequest);
   const request = next() as LoadRequest;
   const hash = new URL(request.path, "http://bench").searchParams.get("hash") ?? "";
-  const steps = await database.stepsOf(request, { hash, address: request.headers["x-sallyport-source-ip"] });
-  const row = await inTurn(
+  const address = request.headers["x-sallyport-source-ip"];
+  const statements = await app.recordStatements(request, { hash, address });
+  const comparison = await compareServers(
     name,
     source,
-    steps,
+    statements,
     async () => {
       tokens.length = 0;
-      await database.issue(tokens, 12_000);
+      await app.issueTokens(tokens, 12_000);
       return next;
     },
     0.7,
   );
-  await database.close();
-  return row;
+  await app.close();
+  return comparison;
 }
 
-async function inTurn(
+async function compareServers(
   name: string,
   source: string,
-  steps: readonly Step[],
+  statements: readonly Statement[],
   load: () => (() => LoadRequest | undefined) | Promise<() => LoadRequest | undefined>,
-  least: number | undefined,
+  minRatio: number | undefined,
   environment: NodeJS.ProcessEnv = {},
-): Promise<Row> {
-  const ours = await startChild(["app", source], environment);
-  const bare = await startChild(["bare", source, JSON.stringify(steps)], environment);
+): Promise<Comparison> {
+  const app = await startChild(["app", source], environment);
+  const baseline = await startChild(["baseline", source, JSON.stringify(statements)], environment);
   const measure = async (child: Child) => requestsPerSecond(child.origin, await load());
-  const row = await pair(
+  const comparison = await compare(
     name,
     "events/s",
-    { ours: () => measure(ours), floor: () => measure(bare) },
-    least === undefined ? {} : { promise: { least } },
+    { sallyport: () => measure(app), baseline: () => measure(baseline) },
+    minRatio === undefined ? {} : { goal: { min: minRatio } },
   );
-  ours.process.kill();
-  bare.process.kill();
-  return row;
+  app.process.kill();
+  baseline.process.kill();
+  return comparison;
 }
 
 interface Child {
@@ -138,48 +143,54 @@ function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }
 
-/** An app in this process, whose statements can be listened to. */
-class Watched {
-  readonly app: Sallyport;
+/** A query that an app sent. */
+interface Query {
+  readonly sql: string;
+  readonly parameters: readonly unknown[];
+}
+
+/** An app in this process that records its statements. */
+class RecordingApp {
+  readonly sallyport: Sallyport;
   readonly storage;
   readonly #kysely: Kysely<never>;
-  readonly #told: { sql: string; parameters: readonly unknown[] }[];
+  readonly #queries: Query[];
 
-  private constructor(
-    kysely: Kysely<never>,
-    source: string,
-    told: { sql: string; parameters: readonly unknown[] }[],
-  ) {
+  private constructor(kysely: Kysely<never>, source: string, queries: Query[]) {
     this.#kysely = kysely;
-    this.#told = told;
-    this.storage = source.startsWith("postgres:") ? postgres(kysely) : sqlite(kysely);
-    this.app = benchApp(this.storage, EVENT_OPTIONS);
+    this.#queries = queries;
+    this.storage = source.startsWith("postgres:") ? postgresDatabase(kysely) : sqliteDatabase(kysely);
+    this.sallyport = benchApp(this.storage, EVENT_OPTIONS);
   }
 
-  static async open(source: string): Promise<Watched> {
-    const told: { sql: string; parameters: readonly unknown[] }[] = [];
+  static async open(source: string): Promise<RecordingApp> {
+    const queries: Query[] = [];
     const log = ({ query: { sql, parameters } }: LogEvent): void => {
-      told.push({ sql, parameters });
+      queries.push({ sql, parameters });
     };
     const pool = new pg.Pool({ connectionString: source, max: 4 });
-    // The server is stopped while connections end.
+    // The server stops before the idle connections are closed.
     pool.on("error", () => undefined);
     const dialect = source.startsWith("postgres:")
       ? new PostgresDialect({ pool })
       : new LibsqlDialect({ path: source });
-    return new Watched(new Kysely<never>({ dialect, log }), source, told);
+    return new RecordingApp(new Kysely<never>({ dialect, log }), source, queries);
   }
 
-  /** The statements of an event, with places for what differs from event to event. */
-  async stepsOf(
+  /**
+   * Handles an event and returns its statements.
+   *
+   * @param known values of the event, which become placeholders
+   */
+  async recordStatements(
     request: LoadRequest,
     known: { hash?: string; address?: string | undefined },
-  ): Promise<Step[]> {
-    this.#told.length = 0;
-    await this.answer(request);
+  ): Promise<Statement[]> {
+    this.#queries.length = 0;
+    await this.handle(request);
     const connection = request.headers.connectionId;
-    // What is looked for now and then is not of this event.
-    const own = this.#told.filter(
+    // Periodic statements are not part of the event.
+    const own = this.#queries.filter(
       ({ sql }) => !/sallyport_gateways|^pragma|"until_at" <=|^select "count"|"sallyport_changes"/.test(sql),
     );
     return own.map(({ sql, parameters }) => ({
@@ -198,36 +209,36 @@ class Watched {
     }));
   }
 
-  /** @throws Error unless the event is answered with 200 */
-  async answer(request: LoadRequest): Promise<void> {
+  /** @throws Error if the status of the response is not 200 */
+  async handle(request: LoadRequest): Promise<void> {
     const body = Buffer.from(request.body);
     const headers = new Map(
       Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]),
     );
-    const answer = await internalsOf(this.app).answer({
+    const response = await internalsOf(this.sallyport).answer({
       method: "POST",
       url: new URL(request.path, "http://bench"),
       header: (name) => headers.get(name.toLowerCase()),
       body: async () => body,
       get request(): Request {
-        throw new Error("no request is needed");
+        throw new Error("The benchmark has no Request object.");
       },
     });
-    if (answer?.status !== 200) throw new Error(`the event was answered ${JSON.stringify(answer)}`);
+    if (response?.status !== 200) throw new Error(`The event failed: ${JSON.stringify(response)}`);
   }
 
-  /** Tokens of users in turn, as pages would have fetched them. */
-  async issue(into: string[], count: number): Promise<void> {
+  /** Inserts tokens of different users, and appends them to `tokens`. */
+  async issueTokens(tokens: string[], count: number): Promise<void> {
     const { db, now } = this.storage;
     const [gateway] = await db.selectFrom("sallyport_gateways").select("id").execute();
     for (let from = 0; from < count; from += 1000) {
-      const tokens = Array.from({ length: Math.min(1000, count - from) }, () =>
+      const batch = Array.from({ length: Math.min(1000, count - from) }, () =>
         randomBytes(32).toString("hex"),
       );
       await db
         .insertInto("sallyport_tokens")
         .values(({ eb }) =>
-          tokens.map((token, index) => ({
+          batch.map((token, index) => ({
             hash: hashOf(token),
             user_id: `u${((from + index) % USERS) + 1}`,
             session_id: null,
@@ -239,12 +250,12 @@ class Watched {
           })),
         )
         .execute();
-      into.push(...tokens);
+      tokens.push(...batch);
     }
   }
 
   async close(): Promise<void> {
-    await this.app.close();
+    await this.sallyport.close();
     await this.#kysely.destroy();
   }
 }

@@ -5,18 +5,18 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { sqlite } from "sallyport/storage/sqlite";
 import { type Dispatcher, Pool } from "undici";
 import { Signer } from "../../build/delivery/sigv4.js";
-import { benchApp, connectionOf, openSessions, prepare } from "./bench-app.js";
-import { pair, type Row } from "./pairs.js";
+import { benchApp, connectionIdAt, insertConnections, prepareDatabase } from "./bench-app.js";
+import { type Comparison, compare } from "./comparison.js";
+import { sqliteDatabase } from "./database.js";
 
 export const CONCURRENCY = 256;
 export const CREDENTIALS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" };
 export const REGION = "eu-west-1";
 export const MESSAGE = { type: "news", text: "x".repeat(100) };
 
-/** A Management API that answers after so many milliseconds, in a process of its own. */
+/** In a child process: a Management API with a fixed latency, in milliseconds. */
 if (process.argv[2] === "management-api") {
   const latency = Number(process.argv[3]);
   const server = createServer((request, response) => {
@@ -31,30 +31,41 @@ if (process.argv[2] === "management-api") {
 export const SIZES = [1000, 10_000];
 export const LATENCIES = [0, 5, 20];
 
-/** A send to so many, against the fastest client that signs and posts and does nothing else, at the same concurrency. */
-export async function fanout(sizes = SIZES, latencies = LATENCIES): Promise<readonly Row[]> {
-  const rows: Row[] = [];
+/**
+ * Measures a send, in messages per second. The baseline is a client that only signs and posts, with
+ * the same concurrency.
+ *
+ * @param sizes numbers of recipients. Default 1 000 and 10 000
+ * @param latencies latencies of the Management API, in milliseconds. Default 0, 5 and 20
+ */
+export async function fanout(sizes = SIZES, latencies = LATENCIES): Promise<readonly Comparison[]> {
+  const rows: Comparison[] = [];
   for (const latency of latencies) {
     const gateway = await startManagementApi(latency);
     for (const size of sizes) {
-      const ours = await ourSend(gateway.endpoint, size);
-      const floor = bareSend(gateway.endpoint, size);
+      const sallyport = await sallyportSender(gateway.endpoint, size);
+      const baseline = bareSender(gateway.endpoint, size);
       rows.push(
-        await pair(
+        await compare(
           `fanout-${size}-${latency}ms`,
           "messages/s",
-          { ours: ours.send, floor: floor.send },
-          { promise: { least: latency === 0 ? 0.85 : 0.8 } },
+          { sallyport: sallyport.send, baseline: baseline.send },
+          { goal: { min: latency === 0 ? 0.85 : 0.8 } },
         ),
       );
-      await ours.close();
-      await floor.close();
+      await sallyport.close();
+      await baseline.close();
     }
     gateway.child.kill();
   }
   return rows;
 }
 
+/**
+ * Starts a Management API in a child process.
+ *
+ * @param latency time until it returns a response, in milliseconds
+ */
 export async function startManagementApi(
   latency: number,
 ): Promise<{ child: ChildProcess; endpoint: string }> {
@@ -63,15 +74,15 @@ export async function startManagementApi(
   return { child, endpoint: `http://127.0.0.1:${port}/dev` };
 }
 
-/** Gives messages a second. */
 interface Sender {
+  /** Sends one message to all recipients. Returns messages per second. */
   send(): Promise<number>;
   close(): Promise<void>;
 }
 
-async function ourSend(endpoint: string, size: number): Promise<Sender> {
+async function sallyportSender(endpoint: string, size: number): Promise<Sender> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
-  const storage = sqlite(join(folder, "bench.db"));
+  const storage = sqliteDatabase(join(folder, "bench.db"));
   const app = benchApp(storage, {
     apiGateway: {
       maxRequestsPerSecond: false,
@@ -80,14 +91,14 @@ async function ourSend(endpoint: string, size: number): Promise<Sender> {
       region: REGION,
     },
   });
-  await prepare(app, storage, endpoint);
-  await openSessions(storage, 1, size);
+  await prepareDatabase(app, storage, endpoint);
+  await insertConnections(storage, 1, size);
   return {
     send: async () => {
-      const begun = performance.now();
+      const startedAt = performance.now();
       const { sent } = await app.to({ channel: "rooms/all" }).send(MESSAGE);
-      if (sent !== size) throw new Error(`only ${sent} of ${size} were sent`);
-      return size / ((performance.now() - begun) / 1000);
+      if (sent !== size) throw new Error(`Only ${sent} of ${size} messages were sent.`);
+      return size / ((performance.now() - startedAt) / 1000);
     },
     close: async () => {
       await app.close();
@@ -96,51 +107,54 @@ async function ourSend(endpoint: string, size: number): Promise<Sender> {
   };
 }
 
-/** Ids in memory, one hash for the body, the day's key kept, no object for an answer. */
-export function bareSend(endpoint: string, size: number): Sender {
+/**
+ * Creates a client that only signs and posts. It keeps the connection ids in memory and creates no
+ * object for a response.
+ */
+export function bareSender(endpoint: string, size: number): Sender {
   const { origin, host, pathname } = new URL(endpoint);
   const pool = new Pool(origin, { connections: CONCURRENCY });
   const signer = new Signer(REGION, CREDENTIALS);
   const body = JSON.stringify(MESSAGE);
-  const ids = Array.from({ length: size }, (_, n) => encodeURIComponent(connectionOf(n + 1)));
-  const post = (id: string, done: (error?: Error) => void) => {
+  const ids = Array.from({ length: size }, (_, n) => encodeURIComponent(connectionIdAt(n + 1)));
+  const post = (id: string, onDone: (error?: Error) => void) => {
     const path = `${pathname}/@connections/${id}`;
     const headers = signer.sign(
       { method: "POST", host, path, body, contentType: "application/json" },
       Date.now(),
     );
-    pool.dispatch({ method: "POST", path, headers, body }, new Answered(done));
+    pool.dispatch({ method: "POST", path, headers, body }, new ResponseHandler(onDone));
   };
   return {
     send: () =>
       new Promise((resolve, reject) => {
-        const begun = performance.now();
+        const startedAt = performance.now();
         let [next, done] = [0, 0];
-        const go = (error?: Error) => {
+        const onResponse = (error?: Error) => {
           if (error) reject(error);
-          if (++done === size) resolve(size / ((performance.now() - begun) / 1000));
-          else if (next < size) post(ids[next++] as string, go);
+          if (++done === size) resolve(size / ((performance.now() - startedAt) / 1000));
+          else if (next < size) post(ids[next++] as string, onResponse);
         };
-        while (next < Math.min(CONCURRENCY, size)) post(ids[next++] as string, go);
+        while (next < Math.min(CONCURRENCY, size)) post(ids[next++] as string, onResponse);
       }),
     close: () => pool.destroy(),
   };
 }
 
-class Answered implements Dispatcher.DispatchHandler {
-  readonly #done: (error?: Error) => void;
-  constructor(done: (error?: Error) => void) {
-    this.#done = done;
+class ResponseHandler implements Dispatcher.DispatchHandler {
+  readonly #onDone: (error?: Error) => void;
+  constructor(onDone: (error?: Error) => void) {
+    this.#onDone = onDone;
   }
   onRequestStart(): void {}
   onResponseStart(_controller: unknown, status: number): void {
-    if (status !== 200) this.#done(new Error(`status ${status}`));
+    if (status !== 200) this.#onDone(new Error(`The Management API returned status ${status}.`));
   }
   onResponseData(): void {}
   onResponseEnd(): void {
-    this.#done();
+    this.#onDone();
   }
   onResponseError(_controller: unknown, error: Error): void {
-    this.#done(error);
+    this.#onDone(error);
   }
 }

@@ -3,40 +3,44 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { sqlite } from "sallyport/storage/sqlite";
-import { benchApp, openSessions, prepare } from "./bench-app.js";
-import { bareSend, CONCURRENCY, CREDENTIALS, MESSAGE, REGION, startManagementApi } from "./fanout.js";
-import { median, pair, type Row } from "./pairs.js";
+import { benchApp, insertConnections, prepareDatabase } from "./bench-app.js";
+import { type Comparison, compare, median } from "./comparison.js";
+import { sqliteDatabase } from "./database.js";
+import { bareSender, CONCURRENCY, CREDENTIALS, MESSAGE, REGION, startManagementApi } from "./fanout.js";
 
 const RECIPIENTS = 10_000;
 const LATER_SENDS = 5;
 
-/** Processor time per message, in microseconds, of a process that has just started. */
+/** Processor time per message in a new process, in microseconds. */
 interface Reading {
   readonly first: number;
-  /** Median of the sends that follow. */
+  /** Median of the sends after the first one. */
   readonly later: number;
 }
 
-/** The processor time of the first send of a process, compared with its later sends. */
-export async function firstSend(): Promise<readonly Row[]> {
+/**
+ * Measures the processor time of the first send of a process, in microseconds per message. The
+ * baseline is a later send of such a process.
+ */
+export async function firstSend(): Promise<readonly Comparison[]> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
   const path = join(folder, "bench.db");
   const gateway = await startManagementApi(0);
-  const storage = sqlite(path);
+  const storage = sqliteDatabase(path);
   const app = benchApp(storage);
-  await prepare(app, storage, gateway.endpoint);
-  await openSessions(storage, 1, RECIPIENTS);
+  await prepareDatabase(app, storage, gateway.endpoint);
+  await insertConnections(storage, 1, RECIPIENTS);
   await app.close();
   try {
     const readings = (kind: "send" | "bare", source: string) => ({
-      ours: async () => (await inChild(kind, source)).first,
-      floor: async () => (await inChild(kind, source)).later,
+      sallyport: async () => (await inChild(kind, source)).first,
+      baseline: async () => (await inChild(kind, source)).later,
     });
     return [
-      await pair("first-send", "µs CPU/message", readings("send", path), { promise: { most: 1.3 } }),
-      // The same for a client that only posts: it shows the cost of connections and of code that is not compiled yet.
-      await pair("first-send-bare", "µs CPU/message", readings("bare", gateway.endpoint)),
+      await compare("first-send", "µs CPU/message", readings("send", path), { goal: { max: 1.3 } }),
+      // A client that only posts shows the cost of new connections and of code that is not compiled
+      // yet.
+      await compare("first-send-bare", "µs CPU/message", readings("bare", gateway.endpoint)),
     ];
   } finally {
     gateway.child.kill();
@@ -48,12 +52,12 @@ function inChild(kind: "send" | "bare", source: string): Promise<Reading> {
   const child = fork(fileURLToPath(import.meta.url), [kind, source]);
   return new Promise((resolve, reject) => {
     child.once("message", (reading) => resolve(reading as Reading));
-    child.once("exit", (code) => reject(new Error(`The process that sends ended with code ${code}.`)));
+    child.once("exit", (code) => reject(new Error(`The sending process exited with code ${code}.`)));
   });
 }
 
 async function sendRepeatedly(path: string): Promise<Reading> {
-  const app = benchApp(sqlite(path), {
+  const app = benchApp(sqliteDatabase(path), {
     apiGateway: {
       maxRequestsPerSecond: false,
       concurrency: CONCURRENCY,
@@ -63,16 +67,16 @@ async function sendRepeatedly(path: string): Promise<Reading> {
   });
   const reading = await measure(async () => {
     const { sent } = await app.to({ channel: "rooms/all" }).send(MESSAGE);
-    if (sent !== RECIPIENTS) throw new Error(`only ${sent} of ${RECIPIENTS} were sent`);
+    if (sent !== RECIPIENTS) throw new Error(`Only ${sent} of ${RECIPIENTS} messages were sent.`);
   });
   await app.close();
   return reading;
 }
 
 async function postRepeatedly(endpoint: string): Promise<Reading> {
-  const bare = bareSend(endpoint, RECIPIENTS);
-  const reading = await measure(() => bare.send());
-  await bare.close();
+  const sender = bareSender(endpoint, RECIPIENTS);
+  const reading = await measure(() => sender.send());
+  await sender.close();
   return reading;
 }
 

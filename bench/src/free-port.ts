@@ -1,16 +1,18 @@
 import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 
-/** Ports below those that the kernel gives to outgoing connections, so that no connection takes one before its server listens. */
+/**
+ * Range of the ports. It is below the ephemeral ports of the kernel, so an outgoing connection
+ * cannot use the port before the server listens.
+ */
 const [FIRST, LAST] = [20_000, 32_000];
 const ATTEMPTS = 100;
 
 /**
- * Finds a port on which nothing listens, for a server that cannot choose one itself.
+ * Returns a free port on 127.0.0.1, for a server that cannot listen on port 0.
  *
- * Ports are drawn at random, so that two test runs side by side do not choose the same.
+ * Ports are random, so that concurrent test runs rarely choose the same one.
  *
- * @returns the port
  * @throws Error if a hundred ports are in use
  */
 export async function freePort(): Promise<number> {

@@ -14,60 +14,61 @@ import { sqlite } from "sallyport/storage/sqlite";
 import WebSocket from "ws";
 import { benchApp, chat } from "./bench-app.js";
 
-/** The header by which the app recognizes the user of a token request. */
-const LOGIN = "x-bench-user";
-/** How many sockets connect at the same time. */
-const CONNECTS_AT_ONCE = 50;
+/** The header that identifies the user of a token request. */
+const USER_HEADER = "x-bench-user";
+/** Number of sockets that connect at the same time. */
+const BATCH_SIZE = 50;
 
-/** Sockets of one user, each in one channel. */
+/** Sockets in one channel. */
 interface Group {
   readonly name: string;
   readonly channel: string;
   readonly sockets: number;
-  /** All of them belong to one user. Default: each belongs to a user of its own. */
+  /** Whether all sockets belong to one user. Default: each socket belongs to a different user. */
   readonly isOneUser?: boolean;
 }
 
-/** The messages that the sockets of a group send. */
-interface Talk {
+/** The calls that the sockets of a group send. */
+interface CallLoad {
   readonly group: string;
   readonly handler: string;
-  /** Of each socket. */
+  /** Number of calls per second of each socket. */
   readonly perSecond: number;
-  readonly ms: number;
+  readonly durationMs: number;
 }
 
-/** What the sockets of a group received, and what became of their calls. */
+/** The frames and responses that the sockets of a group received. */
 export interface Received {
-  /** From the call of `send()` to the arrival of the frame, in milliseconds. */
+  /** Times from a call of `send()` until a client received the frame, in milliseconds. */
   readonly latencies: readonly number[];
-  /** From a call to its answer, in milliseconds. */
-  readonly answers: readonly number[];
-  /** Number of answers by status. */
+  /** Times from a call until its response with status 200, in milliseconds. */
+  readonly callTimes: readonly number[];
+  /** Number of responses by status. */
   readonly statuses: Readonly<Record<string, number>>;
+  /** Number of open sockets. */
   readonly open: number;
 }
 
-type Order =
+type Command =
   | { readonly do: "connect"; readonly group: Group }
-  | { readonly do: "impair"; readonly group: string }
-  | { readonly do: "talk"; readonly talk: Talk }
+  | { readonly do: "stop reading"; readonly group: string }
+  | { readonly do: "send calls"; readonly load: CallLoad }
   | { readonly do: "take"; readonly group: string };
 
-/** A frame with the time at which it was sent, in epoch milliseconds. */
-export const stamped = () => ({ type: "said", at: epochMs() });
+/** Returns a frame with the current time, in epoch milliseconds. */
+export const timestampedFrame = () => ({ type: "said", at: epochMs() });
 
 function epochMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/** The reading below which 95 of 100 are. */
+/** Returns the 95th percentile of the readings. */
 export function p95(readings: readonly number[]): number {
   const sorted = [...readings].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * 0.95) - 1)] ?? Number.NaN;
 }
 
-/** An app in this process, and a local gateway with its clients in another one. */
+/** An app in this process, and a local gateway with its clients in a child process. */
 export class GatewayProcess {
   readonly app: Sallyport;
   readonly #child: ChildProcess;
@@ -86,18 +87,18 @@ export class GatewayProcess {
       ping = handler(() => "pong");
       whoami = handler(({ connection }) => connection.connectionId);
       say = handler(async ({ connection, to }) => {
-        if (connection.channel) await to({ channel: connection.channel }).send(stamped());
+        if (connection.channel) await to({ channel: connection.channel }).send(timestampedFrame());
       });
     }
     const app = benchApp(sqlite(join(folder, "bench.db")), {
       views: { "/ws/chat": ChatView },
       authenticate: (request) => {
-        const userId = request.headers.get(LOGIN);
+        const userId = request.headers.get(USER_HEADER);
         return userId === null ? null : { userId };
       },
     });
     await app.migrate();
-    await app.access.grant({ group: "Crew" }, chat.use);
+    await app.access.grant({ group: "Members" }, chat.use);
     const server = createServer(nodeListener(app));
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     const { port } = server.address() as AddressInfo;
@@ -107,7 +108,7 @@ export class GatewayProcess {
       `http://127.0.0.1:${port}`,
       secret,
     ]);
-    const { apiId, endpoint } = (await reply(child)) as { apiId: string; endpoint: string };
+    const { apiId, endpoint } = (await nextMessage(child)) as { apiId: string; endpoint: string };
     await app.registerGateway({ name: "bench", apiId, endpoint, secret });
     return new GatewayProcess(app, child, async () => {
       child.kill("SIGKILL");
@@ -120,47 +121,47 @@ export class GatewayProcess {
 
   async connect(group: Group): Promise<void> {
     const users = group.isOneUser ? [group.name] : usersOf(group);
-    for (const user of users) await this.app.access.users.addToGroup(user, "Crew");
-    await this.#order({ do: "connect", group });
+    for (const user of users) await this.app.access.users.addToGroup(user, "Members");
+    await this.#command({ do: "connect", group });
   }
 
-  /** From now on no socket of a group reads. */
+  /** Makes the sockets of a group stop reading. */
   async stopReading(group: string): Promise<void> {
-    await this.#order({ do: "impair", group });
+    await this.#command({ do: "stop reading", group });
   }
 
-  /** Lets the sockets of a group call a handler. Resolves when the last call was made. */
-  async talk(talk: Talk): Promise<void> {
-    await this.#order({ do: "talk", talk });
+  /** Makes the sockets of a group call a handler. Resolves when the last call was sent. */
+  async sendCalls(load: CallLoad): Promise<void> {
+    await this.#command({ do: "send calls", load });
   }
 
-  /** Returns what a group received since the call before. */
-  async take(group: string): Promise<Received> {
-    return (await this.#order({ do: "take", group })) as Received;
+  /** Returns the frames and responses that a group received since the last call. */
+  async takeReceived(group: string): Promise<Received> {
+    return (await this.#command({ do: "take", group })) as Received;
   }
 
   close(): Promise<void> {
     return this.#close();
   }
 
-  #order(order: Order): Promise<unknown> {
-    // Several orders can be in progress, so each has a number.
-    const id = ++orders;
-    this.#child.send({ id, order });
+  #command(command: Command): Promise<unknown> {
+    // Several commands can be in progress at the same time.
+    const id = ++lastCommandId;
+    this.#child.send({ id, command });
     return new Promise((resolve) => {
-      const look = (message: { readonly id?: number; readonly result?: unknown }) => {
+      const onMessage = (message: { readonly id?: number; readonly result?: unknown }) => {
         if (message.id !== id) return;
-        this.#child.off("message", look);
+        this.#child.off("message", onMessage);
         resolve(message.result);
       };
-      this.#child.on("message", look);
+      this.#child.on("message", onMessage);
     });
   }
 }
 
-let orders = 0;
+let lastCommandId = 0;
 
-function reply(child: ChildProcess): Promise<unknown> {
+function nextMessage(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve) => child.once("message", resolve));
 }
 
@@ -170,14 +171,14 @@ function usersOf({ name, sockets }: Group): readonly string[] {
 
 interface Client {
   readonly socket: WebSocket;
-  readonly calls: Map<number, { readonly at: number; readonly answered?: (result: unknown) => void }>;
+  readonly calls: Map<number, { readonly at: number; readonly onResult?: (result: unknown) => void }>;
 }
 
-/** The sockets of a group in the other process. */
+/** The sockets of a group, in the child process. */
 class Clients {
   readonly clients: Client[] = [];
   latencies: number[] = [];
-  answers: number[] = [];
+  callTimes: number[] = [];
   statuses: Record<string, number> = {};
   #calls = 0;
 
@@ -189,18 +190,18 @@ class Clients {
     return client;
   }
 
-  call(client: Client, name: string, answered?: (result: unknown) => void): void {
+  call(client: Client, name: string, onResult?: (result: unknown) => void): void {
     if (client.socket.readyState !== WebSocket.OPEN) return;
     const id = ++this.#calls;
-    client.calls.set(id, { at: performance.now(), ...(answered && { answered }) });
+    client.calls.set(id, { at: performance.now(), ...(onResult && { onResult }) });
     client.socket.send(JSON.stringify({ handler: name, id }));
   }
 
   take(): Received {
-    const { latencies, answers, statuses } = this;
-    [this.latencies, this.answers, this.statuses] = [[], [], {}];
+    const { latencies, callTimes, statuses } = this;
+    [this.latencies, this.callTimes, this.statuses] = [[], [], {}];
     const open = this.clients.filter(({ socket }) => socket.readyState === WebSocket.OPEN).length;
-    return { latencies, answers, statuses, open };
+    return { latencies, callTimes, statuses, open };
   }
 
   #receive(client: Client, frame: { at?: number; id?: number; status?: number; result?: unknown }): void {
@@ -210,13 +211,13 @@ class Clients {
     client.calls.delete(frame.id);
     const status = String(frame.status);
     this.statuses[status] = (this.statuses[status] ?? 0) + 1;
-    if (status === "200") this.answers.push(performance.now() - call.at);
-    call.answered?.(frame.result);
+    if (status === "200") this.callTimes.push(performance.now() - call.at);
+    call.onResult?.(frame.result);
   }
 }
 
-/** The gateway and the sockets. */
-async function gatewayProcess(appUrl: string, secret: string): Promise<void> {
+/** Runs the local gateway and the sockets. */
+async function runGatewayProcess(appUrl: string, secret: string): Promise<void> {
   const gateway = await startLocalGateway({ target: `${appUrl}/ws/chat/`, port: 0, secret });
   const groups = new Map<string, Clients>();
   const clientsOf = (name: string) => {
@@ -225,7 +226,7 @@ async function gatewayProcess(appUrl: string, secret: string): Promise<void> {
     return clients;
   };
   const open = async (group: Group, user: string) => {
-    const headers = { [LOGIN]: user };
+    const headers = { [USER_HEADER]: user };
     const response = await fetch(`${appUrl}/api/ws-token`, { method: "POST", headers });
     const { token } = (await response.json()) as { token: string };
     const channel = encodeURIComponent(group.channel);
@@ -233,39 +234,41 @@ async function gatewayProcess(appUrl: string, secret: string): Promise<void> {
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     clientsOf(group.name).add(socket);
   };
-  const run = async (order: Order): Promise<unknown> => {
-    if (order.do === "take") return clientsOf(order.group).take();
-    if (order.do === "connect") {
-      const users = usersOf(order.group).map((user) => (order.group.isOneUser ? order.group.name : user));
-      for (let from = 0; from < users.length; from += CONNECTS_AT_ONCE) {
-        const some = users.slice(from, from + CONNECTS_AT_ONCE);
-        await Promise.all(some.map((user) => open(order.group, user)));
+  const run = async (command: Command): Promise<unknown> => {
+    if (command.do === "take") return clientsOf(command.group).take();
+    if (command.do === "connect") {
+      const users = usersOf(command.group).map((user) =>
+        command.group.isOneUser ? command.group.name : user,
+      );
+      for (let from = 0; from < users.length; from += BATCH_SIZE) {
+        const batch = users.slice(from, from + BATCH_SIZE);
+        await Promise.all(batch.map((user) => open(command.group, user)));
       }
       return undefined;
     }
-    if (order.do === "impair") {
-      const group = clientsOf(order.group);
+    if (command.do === "stop reading") {
+      const group = clientsOf(command.group);
       const ids = group.clients.map(
         (client) => new Promise((resolve) => group.call(client, "whoami", resolve)),
       );
       for (const id of await Promise.all(ids)) gateway.impair(String(id), "not-reading");
       return undefined;
     }
-    const { group, handler: name, perSecond, ms } = order.talk;
-    const talkers = clientsOf(group);
-    const until = performance.now() + ms;
+    const { group, handler: name, perSecond, durationMs } = command.load;
+    const senders = clientsOf(group);
+    const until = performance.now() + durationMs;
     for (let due = performance.now(); due < until; due += 1000 / perSecond) {
       await sleep(Math.max(0, due - performance.now()));
-      for (const client of talkers.clients) talkers.call(client, name);
+      for (const client of senders.clients) senders.call(client, name);
     }
     return undefined;
   };
-  process.on("message", async ({ id, order }: { id: number; order: Order }) => {
-    process.send?.({ id, result: await run(order) });
+  process.on("message", async ({ id, command }: { id: number; command: Command }) => {
+    process.send?.({ id, result: await run(command) });
   });
   process.on("disconnect", () => process.exit());
   process.send?.({ apiId: gateway.apiId, endpoint: gateway.endpoint });
 }
 
 if (process.argv[2] === "gateway-process")
-  await gatewayProcess(process.argv[3] as string, process.argv[4] as string);
+  await runGatewayProcess(process.argv[3] as string, process.argv[4] as string);

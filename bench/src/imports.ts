@@ -1,15 +1,18 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
-import { benchApp, connectionOf, openSessions, prepare } from "./bench-app.js";
-import { storageOf } from "./event-app.js";
-import { pair, type Row } from "./pairs.js";
+import { benchApp, connectionIdAt, insertConnections, prepareDatabase } from "./bench-app.js";
+import { type Comparison, compare } from "./comparison.js";
+import { openDatabase } from "./database.js";
 import { startServer } from "./postgres-server.js";
 
 /**
- * How long a fresh process takes to import the core, against Kysely alone, which the core stands on; and to answer its first event as a
- * function on PostgreSQL, against `pg` alone with one statement.
+ * Measures cold starts, in milliseconds.
+ *
+ * `import` is the time to import `sallyport` in a new process. Its baseline is the import of
+ * Kysely. `cold-function-postgres` is the time to the first response of a Lambda function on
+ * PostgreSQL. Its baseline is `pg` with one statement.
  */
-export async function imports(): Promise<readonly Row[]> {
+export async function imports(): Promise<readonly Comparison[]> {
   const timeOf = (name: string) => async () =>
     Number(
       execFileSync(
@@ -17,39 +20,39 @@ export async function imports(): Promise<readonly Row[]> {
         [
           "--input-type=module",
           "-e",
-          `const begun = performance.now(); await import("${name}"); console.log(performance.now() - begun);`,
+          `const startedAt = performance.now(); await import("${name}"); console.log(performance.now() - startedAt);`,
         ],
         { encoding: "utf8", cwd: import.meta.dirname },
       ),
     );
   return [
-    await pair(
+    await compare(
       "import",
       "ms",
-      { ours: timeOf("sallyport"), floor: timeOf("kysely") },
-      { rounds: 9, promise: { most: 60, of: "value" } },
+      { sallyport: timeOf("sallyport"), baseline: timeOf("kysely") },
+      { rounds: 9, goal: { max: 60, of: "value" } },
     ),
     await coldFunction(),
   ];
 }
 
-async function coldFunction(): Promise<Row> {
+async function coldFunction(): Promise<Comparison> {
   const server = await startServer();
-  const storage = storageOf(server.url);
+  const storage = openDatabase(server.url);
   const app = benchApp(storage);
-  await prepare(app, storage);
+  await prepareDatabase(app, storage);
   await app.registerGateway({ name: "bench", endpoint: "https://bench.example/dev", apiId: "bench" });
-  await openSessions(storage, 1, 1);
-  const timeOf = (what: string) => async () =>
+  await insertConnections(storage, 1, 1);
+  const timeOf = (variant: string) => async () =>
     Number(
-      execFileSync(process.execPath, [join(import.meta.dirname, "cold-function.js"), what, server.url], {
+      execFileSync(process.execPath, [join(import.meta.dirname, "cold-function.js"), variant, server.url], {
         encoding: "utf8",
-        env: { ...process.env, CONNECTION: connectionOf(1) },
+        env: { ...process.env, CONNECTION: connectionIdAt(1) },
       }),
     );
-  const ways = { ours: timeOf("ours"), floor: timeOf("bare") };
+  const variants = { sallyport: timeOf("sallyport"), baseline: timeOf("baseline") };
   try {
-    return await pair("cold-function-postgres", "ms", ways, { rounds: 9 });
+    return await compare("cold-function-postgres", "ms", variants, { rounds: 9 });
   } finally {
     await app.close();
     await server.stop();

@@ -1,6 +1,5 @@
 import { Client, type Dispatcher } from "undici";
 
-/** What one request of a load is. */
 export interface LoadRequest {
   readonly path: string;
   readonly headers: Record<string, string>;
@@ -8,39 +7,44 @@ export interface LoadRequest {
 }
 
 /**
- * Requests a second that a server answers with 200, so many at once, each on a connection of its own.
+ * Sends POST requests to a server and returns the number of requests per second.
  *
- * @param next the next request; undefined where there are no more
- * @throws when an answer is another one
+ * @param next returns the next request, or undefined to stop
+ * @param options.concurrency number of connections, with one request at a time on each. Default 32
+ * @param options.durationMs how long requests are sent, in milliseconds. Default 2000
+ * @throws Error if the status of a response is not 200
  */
 export async function requestsPerSecond(
   origin: string,
   next: () => LoadRequest | undefined,
-  { atOnce = 32, ms = 2000 }: { readonly atOnce?: number; readonly ms?: number } = {},
+  {
+    concurrency = 32,
+    durationMs = 2000,
+  }: { readonly concurrency?: number; readonly durationMs?: number } = {},
 ): Promise<number> {
-  const clients = Array.from({ length: atOnce }, () => new Client(origin));
-  const begun = performance.now();
-  let answered = 0;
+  const clients = Array.from({ length: concurrency }, () => new Client(origin));
+  const startedAt = performance.now();
+  let responses = 0;
   await Promise.all(
     clients.map(async (client) => {
-      for (let request = next(); request && performance.now() - begun < ms; request = next()) {
+      for (let request = next(); request && performance.now() - startedAt < durationMs; request = next()) {
         await post(client, request);
-        answered++;
+        responses++;
       }
     }),
   );
-  const rate = answered / ((performance.now() - begun) / 1000);
+  const rate = responses / ((performance.now() - startedAt) / 1000);
   await Promise.all(clients.map((client) => client.destroy()));
   return rate;
 }
 
 function post(client: Client, request: LoadRequest): Promise<void> {
   return new Promise((resolve, reject) => {
-    client.dispatch({ method: "POST", ...request }, new Awaited(resolve, reject));
+    client.dispatch({ method: "POST", ...request }, new ResponseHandler(resolve, reject));
   });
 }
 
-class Awaited implements Dispatcher.DispatchHandler {
+class ResponseHandler implements Dispatcher.DispatchHandler {
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
   #status = 0;
@@ -63,7 +67,7 @@ class Awaited implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     if (this.#status === 200) this.#resolve();
-    else this.#reject(new Error(`status ${this.#status}: ${this.#body}`));
+    else this.#reject(new Error(`The server returned status ${this.#status}: ${this.#body}`));
   }
 
   onResponseError(_controller: unknown, error: Error): void {

@@ -4,35 +4,38 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ManagementApi } from "sallyport";
-import { sqlite } from "sallyport/storage/sqlite";
-import { benchApp, openSessions, prepare } from "./bench-app.js";
-import { pair, type Row } from "./pairs.js";
+import { benchApp, insertConnections, prepareDatabase } from "./bench-app.js";
+import { type Comparison, compare } from "./comparison.js";
+import { sqliteDatabase } from "./database.js";
 
-const ROWS_AT_ONCE = 100_000;
+const ROWS_PER_INSERT = 100_000;
 
-/** By how many MiB a process grows at most while it sends to a million, against ten thousand. */
-export async function memory(): Promise<readonly Row[]> {
+/**
+ * Measures the peak memory that a process adds during a send to 1 000 000 connections, in MiB. The
+ * baseline is a send to 10 000.
+ */
+export async function memory(): Promise<readonly Comparison[]> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
-  const database = async (size: number) => {
+  const createDatabase = async (size: number) => {
     const path = join(folder, `${size}.db`);
-    const storage = sqlite(path);
+    const storage = sqliteDatabase(path);
     const app = benchApp(storage);
-    await prepare(app, storage);
-    for (let from = 1; from <= size; from += ROWS_AT_ONCE) {
-      await openSessions(storage, from, Math.min(size, from + ROWS_AT_ONCE - 1));
+    await prepareDatabase(app, storage);
+    for (let from = 1; from <= size; from += ROWS_PER_INSERT) {
+      await insertConnections(storage, from, Math.min(size, from + ROWS_PER_INSERT - 1));
     }
     await app.close();
     return path;
   };
-  const [large, small] = [await database(1_000_000), await database(10_000)];
-  const row = await pair(
+  const [large, small] = [await createDatabase(1_000_000), await createDatabase(10_000)];
+  const comparison = await compare(
     "fanout-memory",
     "MiB",
-    { ours: () => inChild(large), floor: () => inChild(small) },
-    { rounds: 3, promise: { most: 150, of: "value" } },
+    { sallyport: () => inChild(large), baseline: () => inChild(small) },
+    { rounds: 3, goal: { max: 150, of: "value" } },
   );
   await rm(folder, { recursive: true, force: true });
-  return [row];
+  return [comparison];
 }
 
 function inChild(path: string): Promise<number> {
@@ -43,27 +46,29 @@ function inChild(path: string): Promise<number> {
   });
 }
 
-/** A gateway that takes everything a moment later. */
-const gateway: ManagementApi = {
+/** A Management API that accepts each call asynchronously. */
+const managementApi: ManagementApi = {
   post: () => new Promise((resolve) => setImmediate(() => resolve({ kind: "ok" }))),
   delete: async () => ({ kind: "ok" }),
   close: async () => undefined,
 };
 
-async function growthOf(path: string): Promise<number> {
-  const app = benchApp(sqlite(path), { apiGateway: { client: gateway, maxRequestsPerSecond: false } });
+async function measureGrowth(path: string): Promise<number> {
+  const app = benchApp(sqliteDatabase(path), {
+    apiGateway: { client: managementApi, maxRequestsPerSecond: false },
+  });
   await app.to({ channel: "rooms/all" }).preview();
   const before = process.memoryUsage.rss();
-  let most = before;
-  const look = setInterval(() => {
-    most = Math.max(most, process.memoryUsage.rss());
+  let peak = before;
+  const sampling = setInterval(() => {
+    peak = Math.max(peak, process.memoryUsage.rss());
   }, 5);
   const { sent, recipients } = await app.to({ channel: "rooms/all" }).send({ type: "news" });
-  clearInterval(look);
-  most = Math.max(most, process.memoryUsage.rss());
+  clearInterval(sampling);
+  peak = Math.max(peak, process.memoryUsage.rss());
   await app.close();
-  if (sent !== recipients) throw new Error(`only ${sent} of ${recipients} were sent`);
-  return (most - before) / 2 ** 20;
+  if (sent !== recipients) throw new Error(`Only ${sent} of ${recipients} messages were sent.`);
+  return (peak - before) / 2 ** 20;
 }
 
-if (process.argv[2] === "send") process.send?.(await growthOf(process.argv[3] as string));
+if (process.argv[2] === "send") process.send?.(await measureGrowth(process.argv[3] as string));

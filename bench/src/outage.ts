@@ -1,80 +1,87 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sallyport } from "sallyport";
-import { postgres } from "sallyport/storage/postgres";
-import { benchApp, connectionOf, openSessions, prepare, SECRET } from "./bench-app.js";
+import { benchApp, connectionIdAt, insertConnections, prepareDatabase, SECRET } from "./bench-app.js";
+import { postgresDatabase } from "./database.js";
 import { startServer, type TestServer } from "./postgres-server.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
-/** Connections of the app's pool. */
+/** Maximum number of connections in the pool of the app. */
 export const POOL_SIZE = 4;
 /** Time between two messages, in milliseconds. */
-const MESSAGE_EVERY_MS = 10;
+const MESSAGE_INTERVAL_MS = 10;
 
-/** One message, and how it was answered. */
-export interface Answered {
-  /** `performance.now()` of sending and answer. */
+/** The response to one message. */
+export interface MessageResponse {
+  /** Times of `performance.now()`. */
   readonly sentAt: number;
-  readonly answeredAt: number;
+  readonly receivedAt: number;
   readonly isOk: boolean;
-  /** Whether the answer bears the id of the call. */
+  /** Whether the response contains the id of the call. */
   readonly hasId: boolean;
 }
 
-/** An app on a PostgreSQL of its own, which it reaches through a proxy, and a client that sends messages. */
-export interface OutageRig {
+/** An app with its own PostgreSQL server behind a proxy. */
+export interface OutageTest {
   readonly server: TestServer;
   readonly proxy: TcpProxy;
   readonly app: Sallyport;
-  /** How often `onError` was called. */
+  /** Number of calls of `onError`. */
   readonly errors: { count: number };
-  /** Sends a message every 10 ms, whether or not earlier ones are answered, until `stop()`, which returns all of them. */
-  messages(): { readonly answers: readonly Answered[]; stop(): Promise<readonly Answered[]> };
+  /**
+   * Starts to send a message every 10 ms, without waiting for responses. `stop()` waits for the
+   * remaining responses and returns all of them.
+   */
+  sendMessages(): {
+    readonly responses: readonly MessageResponse[];
+    stop(): Promise<readonly MessageResponse[]>;
+  };
   close(): Promise<void>;
 }
 
-export async function openRig(): Promise<OutageRig> {
+/** Starts an app for a scenario in which its database fails. */
+export async function startOutageTest(): Promise<OutageTest> {
   const server = await startServer();
   const proxy = await TcpProxy.open(new URL(server.url));
-  const storage = postgres(proxy.through(server.url), { poolSize: POOL_SIZE });
+  const storage = postgresDatabase(proxy.through(server.url), { poolSize: POOL_SIZE });
   const errors = { count: 0 };
   const app = benchApp(storage, { onError: () => void errors.count++ });
-  await prepare(app, storage);
-  await openSessions(storage, 1, 100);
-  const send = async (n: number): Promise<Answered> => {
+  await prepareDatabase(app, storage);
+  await insertConnections(storage, 1, 100);
+  const send = async (n: number): Promise<MessageResponse> => {
     const id = randomUUID();
     const sentAt = performance.now();
-    const request = new Request("http://here/ws/chat/default", {
+    const request = new Request("http://bench/ws/chat/default", {
       method: "POST",
-      headers: { connectionId: connectionOf((n % 100) + 1), "x-sallyport-secret": SECRET },
+      headers: { connectionId: connectionIdAt((n % 100) + 1), "x-sallyport-secret": SECRET },
       body: JSON.stringify({ handler: "ping", id }),
     });
     const response = await app.fetch(request);
-    const answer = (await response?.json().catch(() => ({}))) as { id?: string; ok?: boolean };
-    return { sentAt, answeredAt: performance.now(), isOk: answer.ok === true, hasId: answer.id === id };
+    const body = (await response?.json().catch(() => ({}))) as { id?: string; ok?: boolean };
+    return { sentAt, receivedAt: performance.now(), isOk: body.ok === true, hasId: body.id === id };
   };
   return {
     server,
     proxy,
     app,
     errors,
-    messages() {
-      const answers: Answered[] = [];
+    sendMessages() {
+      const responses: MessageResponse[] = [];
       let isSending = true;
       const sent: Promise<unknown>[] = [];
       const sending = (async () => {
         for (let n = 0; isSending; n++) {
-          sent.push(send(n).then((answer) => answers.push(answer)));
-          await sleep(MESSAGE_EVERY_MS);
+          sent.push(send(n).then((received) => responses.push(received)));
+          await sleep(MESSAGE_INTERVAL_MS);
         }
       })();
       return {
-        answers,
+        responses,
         async stop() {
           isSending = false;
           await sending;
           await Promise.all(sent);
-          return answers;
+          return responses;
         },
       };
     },
@@ -87,12 +94,14 @@ export async function openRig(): Promise<OutageRig> {
 }
 
 /**
- * Resolves when messages have been answered well for half a second, or a limit has passed.
+ * Waits until all messages have succeeded for half a second.
  *
- * @returns milliseconds from `since` to the last answer that was not, or to the limit
+ * @param since a time of `performance.now()`
+ * @param limitMs maximum waiting time, in milliseconds
+ * @returns milliseconds from `since` to the last failed response, or `limitMs` at the limit
  */
-export async function healthyAfter(
-  answers: readonly Answered[],
+export async function waitUntilHealthy(
+  responses: readonly MessageResponse[],
   since: number,
   limitMs: number,
 ): Promise<number> {
@@ -100,12 +109,12 @@ export async function healthyAfter(
     await sleep(50);
     const now = performance.now();
     if (now - since > limitMs) return limitMs;
-    const recent = answers.filter(({ answeredAt }) => answeredAt > since && answeredAt > now - 500);
+    const recent = responses.filter(({ receivedAt }) => receivedAt > since && receivedAt > now - 500);
     if (recent.length < 10 || now - since < 500 || recent.some(({ isOk }) => !isOk)) continue;
-    // Messages that are sent now are answered at once, too.
+    // The recent responses must include one to a recent message.
     if (!recent.some(({ sentAt }) => sentAt > now - 250)) continue;
-    const bad = answers.filter(({ answeredAt, isOk }) => answeredAt > since && !isOk);
-    const first = answers.find(({ sentAt, isOk }) => sentAt > since && isOk);
-    return Math.max(0, (bad.at(-1)?.answeredAt ?? first?.answeredAt ?? now) - since);
+    const failed = responses.filter(({ receivedAt, isOk }) => receivedAt > since && !isOk);
+    const first = responses.find(({ sentAt, isOk }) => sentAt > since && isOk);
+    return Math.max(0, (failed.at(-1)?.receivedAt ?? first?.receivedAt ?? now) - since);
   }
 }

@@ -1,4 +1,7 @@
-/** Counts the files, functions and calls through which each of five paths passes. */
+/**
+ * `npm run bench:paths`: counts the files, functions and calls of each of five paths. `--files`
+ * also prints the files.
+ */
 import { Session } from "node:inspector/promises";
 import { fileURLToPath } from "node:url";
 import {
@@ -24,7 +27,7 @@ class ChatView extends WebSocketView {
   });
 }
 
-const ok = async () => ({ kind: "ok" }) as const;
+const succeed = async () => ({ kind: "ok" }) as const;
 const sallyport = createSallyport({
   storage: sqlite(":memory:"),
   permissions: [chat],
@@ -34,13 +37,13 @@ const sallyport = createSallyport({
   authenticate: ({ headers }) => ({ userId: headers.get("x-user") ?? "ann" }),
   decisionLog: { sampleAllowed: 0 },
   onDecision: () => undefined,
-  apiGateway: { client: { post: ok, delete: ok, close: async () => undefined } },
+  apiGateway: { client: { post: succeed, delete: succeed, close: async () => undefined } },
 });
 await sallyport.migrate();
 const endpoint = "https://example.execute-api.eu-west-1.amazonaws.com/prod";
 await sallyport.registerGateway({ name: "main", endpoint, secret: SECRET });
 
-let connections = 0;
+let connectionCount = 0;
 
 async function request(path: string, headers: Record<string, string>, body = ""): Promise<Response> {
   const response = await sallyport.fetch(new Request(`http://app${path}`, { method: "POST", headers, body }));
@@ -48,7 +51,7 @@ async function request(path: string, headers: Record<string, string>, body = "")
   return response;
 }
 
-const event = (route: string, connectionId: string, user: string, body?: string) =>
+const sendEvent = (route: string, connectionId: string, user: string, body?: string) =>
   request(
     `/ws/chat/${route}`,
     {
@@ -62,31 +65,31 @@ const event = (route: string, connectionId: string, user: string, body?: string)
     body,
   );
 
-const token = async (user: string) => {
+const fetchToken = async (user: string) => {
   const response = await request("/api/ws-token", { origin: ORIGIN, "x-user": user });
   return ((await response.json()) as { token: string }).token;
 };
 
 async function connect(user: string): Promise<string> {
-  const connectionId = `connection-${++connections}`;
-  await event(`connect?ws_token=${await token(user)}`, connectionId, user);
+  const connectionId = `connection-${++connectionCount}`;
+  await sendEvent(`connect?ws_token=${await fetchToken(user)}`, connectionId, user);
   return connectionId;
 }
 
-/** The work before a path, and the path. */
+/** Each function prepares a path and returns the function that runs it. */
 const PATHS: Readonly<Record<string, () => Promise<() => Promise<unknown>>>> = {
   message: async () => {
     const id = await connect("ann");
-    return () => event("default", id, "ann", '{"handler":"echo","id":1}');
+    return () => sendEvent("default", id, "ann", '{"handler":"echo","id":1}');
   },
   connect: async () => {
-    const path = `connect?ws_token=${await token("ann")}`;
-    return () => event(path, `connection-${++connections}`, "ann");
+    const path = `connect?ws_token=${await fetchToken("ann")}`;
+    return () => sendEvent(path, `connection-${++connectionCount}`, "ann");
   },
   "message with send": async () => {
     const id = await connect("ann");
     return async () => {
-      await event("default", id, "ann", '{"handler":"say","id":1}');
+      await sendEvent("default", id, "ann", '{"handler":"say","id":1}');
       await sallyport.flush();
     };
   },
@@ -95,23 +98,23 @@ const PATHS: Readonly<Record<string, () => Promise<() => Promise<unknown>>>> = {
     await connect("bob");
     return () => sallyport.access.revoke("bob", chat.use);
   },
-  token: async () => () => token("ann"),
+  token: async () => () => fetchToken("ann"),
 };
 
 await sallyport.access.grant("ann", chat.use);
-const session = new Session();
-session.connect();
-await session.post("Profiler.enable");
-await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
+const inspector = new Session();
+inspector.connect();
+await inspector.post("Profiler.enable");
+await inspector.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
 console.log("path | files | functions | calls");
 for (const [name, prepare] of Object.entries(PATHS)) {
-  // Statements are prepared and caches are filled by the first ones.
+  // The first runs prepare statements and fill caches.
   for (let round = 0; round < 3; round++) await (await prepare())();
   const run = await prepare();
   await sallyport.flush();
-  await session.post("Profiler.takePreciseCoverage");
+  await inspector.post("Profiler.takePreciseCoverage");
   await run();
-  const { result } = await session.post("Profiler.takePreciseCoverage");
+  const { result } = await inspector.post("Profiler.takePreciseCoverage");
   const files = new Set<string>();
   let [functions, calls] = [0, 0];
   for (const { url, functions: covered } of result) {

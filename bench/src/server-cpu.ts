@@ -1,12 +1,13 @@
 import { readdir, readFile } from "node:fs/promises";
 
-/** Clock ticks per second, in which Linux counts the time of a process. */
+/** Clock ticks per second in /proc on Linux. */
 const TICKS_PER_SECOND = 100;
 
 /**
- * Returns the processor time that a PostgreSQL server has used so far, all its processes included, in milliseconds. Linux only.
+ * Returns the processor time of a PostgreSQL server and its child processes since their start, in
+ * milliseconds. Works on Linux only.
  *
- * @param url connection string, by whose port the server is found
+ * @param url connection string with the port of the server
  * @returns NaN if the server does not run on this machine
  */
 export async function serverCpuMs(url: string): Promise<number> {
@@ -14,11 +15,11 @@ export async function serverCpuMs(url: string): Promise<number> {
   const processes = await Promise.all(
     (await readdir("/proc").catch(() => [])).filter((name) => /^\d+$/.test(name)).map(readProcess),
   );
-  const server = processes.find((one) => one?.command.includes(`\0-p\0${port}\0`));
+  const server = processes.find((process) => process?.command.includes(`\0-p\0${port}\0`));
   if (!server) return Number.NaN;
   const ticks = processes
-    .filter((one) => one?.parent === server.pid)
-    .reduce((sum, one) => sum + (one?.ticks ?? 0), server.ticks + server.ticksOfEnded);
+    .filter((process) => process?.parent === server.pid)
+    .reduce((sum, process) => sum + (process?.ticks ?? 0), server.ticks + server.childTicks);
   return (ticks / TICKS_PER_SECOND) * 1000;
 }
 
@@ -28,7 +29,8 @@ async function readProcess(pid: string) {
       readFile(`/proc/${pid}/stat`, "utf8"),
       readFile(`/proc/${pid}/cmdline`, "utf8"),
     ]);
-    // Fields after the name, which stands in parentheses and may contain spaces. Source: proc(5).
+    // The name is in parentheses and may contain spaces, so fields are read after it. Source:
+    // proc(5).
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const number = (index: number) => Number(fields[index]);
     return {
@@ -36,10 +38,10 @@ async function readProcess(pid: string) {
       command,
       parent: fields[1],
       ticks: number(11) + number(12),
-      ticksOfEnded: number(13) + number(14),
+      childTicks: number(13) + number(14),
     };
   } catch {
-    // It has ended meanwhile.
+    // The process has exited.
     return undefined;
   }
 }

@@ -1,16 +1,16 @@
 import { once } from "node:events";
 import { createServer, connect as dial, type Server, type Socket } from "node:net";
 
-/** Forwards TCP connections to a server, and fails as a network or a pooler does. Listens on 127.0.0.1. */
+/** Forwards TCP connections to a server and simulates network failures. Listens on 127.0.0.1. */
 export class TcpProxy {
-  /** Where it forwards new connections to. */
+  /** The server that new connections are forwarded to. */
   target: { readonly port: number; readonly host: string };
-  /** Connections that it has accepted. */
+  /** Number of accepted connections. */
   accepted = 0;
   readonly port: number;
   #server: Server;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
-  /** Client sides of connections that were forgotten. */
+  /** Client sockets of the connections that {@link forget} dropped. */
   readonly #forgotten = new Set<Socket>();
 
   private constructor(target: { readonly port: number; readonly host: string }, server: Server) {
@@ -35,7 +35,10 @@ export class TcpProxy {
     return url.href;
   }
 
-  /** Drops what both sides of the open connections send, and reports it to neither. New connections work. */
+  /**
+   * Discards all data of the open connections, without closing their client sockets. New
+   * connections work.
+   */
   forget(): void {
     for (const [client, backend] of this.#pairs) {
       client.unpipe();
@@ -47,7 +50,9 @@ export class TcpProxy {
     this.#pairs.clear();
   }
 
-  /** Drops what the server answers on the open connections, which still receive what clients send. */
+  /**
+   * Discards what the server sends on the open connections. Data from clients is still forwarded.
+   */
   dropAnswers(): void {
     for (const [client, backend] of this.#pairs) {
       backend.unpipe(client);
@@ -66,7 +71,7 @@ export class TcpProxy {
     this.#pairs.clear();
   }
 
-  /** Resets the open connections and refuses new ones until {@link listen}. */
+  /** Resets the open connections and refuses new ones until {@link listen} is called. */
   async refuse(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     this.cut();
@@ -94,7 +99,7 @@ export class TcpProxy {
     for (const socket of pair) {
       socket.on("error", () => undefined);
       socket.on("close", () => {
-        // A forgotten connection stays open at the client's side.
+        // The client socket of a forgotten connection stays open.
         if (!this.#pairs.delete(pair)) return;
         for (const other of pair) other.destroy();
       });

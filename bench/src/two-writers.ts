@@ -5,49 +5,50 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sallyport } from "sallyport";
-import { benchApp, chat, prepare } from "./bench-app.js";
-import { storageOf } from "./event-app.js";
-import { pair, type Row } from "./pairs.js";
+import { benchApp, chat, prepareDatabase } from "./bench-app.js";
+import { type Comparison, compare } from "./comparison.js";
+import { openDatabase } from "./database.js";
 
 /** Length of one reading, in milliseconds. */
 const READING_MS = 3000;
-/** Interval of the timer whose delay is measured, in milliseconds. */
+/** Interval of the measured timer, in milliseconds. */
 const INTERVAL_MS = 10;
 
 /**
- * Measures how late timers fire in a process that writes to a SQLite file while a second process writes to it as well, against a
- * process that writes alone. A process that waits for the file's lock must not block its event loop.
+ * Measures the largest delay of a timer, in milliseconds, while two processes write to a SQLite
+ * file. The baseline is one process that writes. A process that waits for the lock of the file must
+ * not block its event loop.
  */
-export async function twoWriters(): Promise<readonly Row[]> {
+export async function twoWriters(): Promise<readonly Comparison[]> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
   const source = join(folder, "two-writers.db");
-  const storage = storageOf(source);
+  const storage = openDatabase(source);
   const app = benchApp(storage);
-  await prepare(app, storage);
-  const ours = async () => {
+  await prepareDatabase(app, storage);
+  const withSecondWriter = async () => {
     const other = fork(join(import.meta.dirname, "second-writer.js"), [source]);
     await once(other, "message");
-    const latest = await latestTimer(app);
+    const delayMs = await maxTimerDelay(app);
     other.kill();
     await once(other, "exit");
-    return latest;
+    return delayMs;
   };
-  const row = await pair(
+  const comparison = await compare(
     "two-writers",
     "ms late",
-    { ours, floor: () => latestTimer(app) },
-    { promise: { most: 100, of: "value" } },
+    { sallyport: withSecondWriter, baseline: () => maxTimerDelay(app) },
+    { goal: { max: 100, of: "value" } },
   );
   await app.close();
   await rm(folder, { recursive: true, force: true });
-  return [row];
+  return [comparison];
 }
 
-/** The largest delay of a timer, in milliseconds, while the app writes. */
-async function latestTimer(app: Sallyport): Promise<number> {
-  let [latest, expected] = [0, performance.now() + INTERVAL_MS];
+/** Returns the largest delay of a timer while the app writes, in milliseconds. */
+async function maxTimerDelay(app: Sallyport): Promise<number> {
+  let [maxDelayMs, expected] = [0, performance.now() + INTERVAL_MS];
   const timer = setInterval(() => {
-    latest = Math.max(latest, performance.now() - expected);
+    maxDelayMs = Math.max(maxDelayMs, performance.now() - expected);
     expected = performance.now() + INTERVAL_MS;
   }, INTERVAL_MS);
   const until = performance.now() + READING_MS;
@@ -57,5 +58,5 @@ async function latestTimer(app: Sallyport): Promise<number> {
     await sleep(1);
   }
   clearInterval(timer);
-  return latest;
+  return maxDelayMs;
 }

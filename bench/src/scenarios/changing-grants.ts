@@ -4,17 +4,20 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { sqlite } from "sallyport/storage/sqlite";
-import { benchApp, chat, openSessions, prepare } from "../bench-app.js";
+import { benchApp, chat, insertConnections, prepareDatabase } from "../bench-app.js";
+import { sqliteDatabase } from "../database.js";
 import { type Figure, figure } from "../figures.js";
 import { internalsOf } from "../internals.js";
 
 const RECIPIENTS = 10_000;
-/** Time between two grants in the other process, in milliseconds. */
-const GRANT_EVERY_MS = 50;
+/** Time between two grants of the other instance, in milliseconds. */
+const GRANT_INTERVAL_MS = 50;
 const ROUNDS = 5;
 
-/** Measures a send to 10 000 connections while another instance grants permissions to other users 20 times per second. */
+/**
+ * Measures a send to 10 000 connections, in milliseconds, while another instance grants a
+ * permission to other users 20 times per second.
+ */
 export async function changingGrants(): Promise<readonly Figure[]> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
   const server = createServer((incoming, response) => {
@@ -22,18 +25,18 @@ export async function changingGrants(): Promise<readonly Figure[]> {
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   const { port } = server.address() as AddressInfo;
-  const storage = sqlite(join(folder, "bench.db"));
-  const otherStorage = sqlite(join(folder, "bench.db"));
+  const storage = sqliteDatabase(join(folder, "bench.db"));
+  const otherStorage = sqliteDatabase(join(folder, "bench.db"));
   const app = benchApp(storage);
   const other = benchApp(otherStorage);
-  await prepare(app, storage, `http://127.0.0.1:${port}/dev`);
-  await openSessions(storage, 1, RECIPIENTS);
+  await prepareDatabase(app, storage, `http://127.0.0.1:${port}/dev`);
+  await insertConnections(storage, 1, RECIPIENTS);
   internalsOf(app).start();
   internalsOf(other).start();
   const send = async () => {
-    const begun = performance.now();
+    const startedAt = performance.now();
     await app.to({ channel: "rooms/all" }).send({ type: "news" });
-    return performance.now() - begun;
+    return performance.now() - startedAt;
   };
   await send();
   const quiet: number[] = [];
@@ -42,7 +45,7 @@ export async function changingGrants(): Promise<readonly Figure[]> {
   const granting = (async () => {
     for (let n = 0; isGranting; n++) {
       await other.access.grant(`other-${n}`, chat.use);
-      await sleep(GRANT_EVERY_MS);
+      await sleep(GRANT_INTERVAL_MS);
     }
   })();
   const busy: number[] = [];
@@ -59,6 +62,6 @@ export async function changingGrants(): Promise<readonly Figure[]> {
   await rm(folder, { recursive: true, force: true });
   return [
     figure(`send to ${RECIPIENTS} connections, no other change`, "ms", quiet),
-    figure("the same while another instance grants permissions", "ms", busy),
+    figure(`send to ${RECIPIENTS} connections, another instance grants permissions`, "ms", busy),
   ];
 }

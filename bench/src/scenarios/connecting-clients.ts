@@ -1,37 +1,41 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Sallyport } from "sallyport";
-import { postgres } from "sallyport/storage/postgres";
-import { benchApp, prepare, SECRET, USERS } from "../bench-app.js";
+import { benchApp, prepareDatabase, SECRET, USERS } from "../bench-app.js";
+import { postgresDatabase } from "../database.js";
 import { type Figure, figure } from "../figures.js";
 import { startServer } from "../postgres-server.js";
 import { serverCpuMs } from "../server-cpu.js";
 
-/** Connects of a round, and how many of them are in flight at the same time. */
+/** Number of connects in a round. */
 const CONNECTS = 1500;
-const AT_ONCE = 32;
+/** Number of connects in flight at the same time. */
+const CONCURRENCY = 32;
 const ROUNDS = 7;
-/** The processor time of PostgreSQL that a connect may take, in milliseconds. */
-const CPU_GOAL_MS = 0.8;
+/** Maximum processor time of PostgreSQL for a connect, in milliseconds. */
+const MAX_CPU_MS = 0.8;
 
-/** Measures `$connect` with a token and a channel on a PostgreSQL that writes durably, and what it costs PostgreSQL. */
+/**
+ * Measures the time and the PostgreSQL processor time of `$connect` with a token and a channel, in
+ * milliseconds. PostgreSQL writes durably.
+ */
 export async function connectingClients(): Promise<readonly Figure[]> {
   const server = await startServer(true);
-  const storage = postgres(server.url);
+  const storage = postgresDatabase(server.url);
   const app = benchApp(storage, {
     authenticate: (request) => {
       const userId = request.headers.get("x-user");
       return userId === null ? null : { userId };
     },
   });
-  await prepare(app, storage);
+  await prepareDatabase(app, storage);
   const perConnect: number[] = [];
   const cpu: number[] = [];
   for (let round = 0; round <= ROUNDS; round++) {
     const tokens = await issueTokens(app);
     const cpuBefore = await serverCpuMs(server.url);
-    const begun = performance.now();
-    await atOnce(tokens, ({ user, token }) => connect(app, user, token));
-    const ms = performance.now() - begun;
+    const startedAt = performance.now();
+    await runConcurrently(tokens, ({ user, token }) => connect(app, user, token));
+    const ms = performance.now() - startedAt;
     // The first round fills caches.
     if (round === 0) continue;
     perConnect.push(ms / CONNECTS);
@@ -40,8 +44,8 @@ export async function connectingClients(): Promise<readonly Figure[]> {
   await app.close();
   await server.stop();
   return [
-    figure(`$connect on PostgreSQL, ${AT_ONCE} at the same time`, "ms/connect", perConnect),
-    figure("processor time of PostgreSQL", "ms/connect", cpu, CPU_GOAL_MS),
+    figure(`$connect on PostgreSQL, ${CONCURRENCY} at the same time`, "ms/connect", perConnect),
+    figure("processor time of PostgreSQL", "ms/connect", cpu, MAX_CPU_MS),
   ];
 }
 
@@ -53,11 +57,11 @@ interface Issued {
 async function issueTokens(app: Sallyport): Promise<Issued[]> {
   const users = Array.from({ length: CONNECTS }, (_, n) => `u${(n % USERS) + 1}`);
   const issued: Issued[] = [];
-  await atOnce(users, async (user) => {
+  await runConcurrently(users, async (user) => {
     const response = await app.fetch(
       new Request("http://bench/api/ws-token", { method: "POST", headers: { "x-user": user } }),
     );
-    if (response?.status !== 200) throw new Error(`A token request was answered with ${response?.status}.`);
+    if (response?.status !== 200) throw new Error(`A token request returned status ${response?.status}.`);
     const { token } = (await response.json()) as { token: string };
     issued.push({ user, token });
   });
@@ -79,11 +83,14 @@ async function connect(app: Sallyport, user: string, token: string): Promise<voi
   await response.arrayBuffer();
 }
 
-async function atOnce<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
-  const left = [...items];
+async function runConcurrently<Item>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<void>,
+): Promise<void> {
+  const remaining = [...items];
   await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      for (let item = left.pop(); item !== undefined; item = left.pop()) await work(item);
+    Array.from({ length: CONCURRENCY }, async () => {
+      for (let item = remaining.pop(); item !== undefined; item = remaining.pop()) await work(item);
     }),
   );
 }

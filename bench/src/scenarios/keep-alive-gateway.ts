@@ -6,16 +6,19 @@ import WebSocket from "ws";
 import { type Figure, figure } from "../figures.js";
 
 const MESSAGES = 600;
-/** How long after an answer the backend closes the connection, in milliseconds. */
+/** Time after which the backend closes an idle connection, in milliseconds. */
 const IDLE_MS = 10;
-/** Least and greatest time between two messages, in milliseconds: around the time of the close. */
-const EVERY_MS = { least: 10, most: 13 };
-/** How long the last answers may take, in milliseconds. */
-const LAST_ANSWERS_MS = 2_000;
+/** Time between two messages, in milliseconds. It is close to the time of the close. */
+const INTERVAL_MS = { min: 10, max: 13 };
+/** Maximum time to wait for the last responses, in milliseconds. */
+const LAST_RESPONSES_MS = 2_000;
 
-/** Measures the share of messages that the local gateway answers if the backend closes idle connections without a notice. */
+/**
+ * Measures the percentage of messages that succeed through the local gateway while the backend
+ * closes idle connections without notice.
+ */
 export async function keepAliveGateway(): Promise<readonly Figure[]> {
-  const served = new Map<string, number>();
+  const receivedCounts = new Map<string, number>();
   const open = new Set<Socket>();
   const server = createServer((socket) => {
     open.add(socket);
@@ -28,7 +31,7 @@ export async function keepAliveGateway(): Promise<readonly Figure[]> {
       if (end < 0 || text.length < end + 4 + length) return;
       const body = text.slice(end + 4);
       text = "";
-      if (body !== "") served.set(body, (served.get(body) ?? 0) + 1);
+      if (body !== "") receivedCounts.set(body, (receivedCounts.get(body) ?? 0) + 1);
       socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
       setTimeout(() => socket.destroy(), IDLE_MS);
     });
@@ -38,25 +41,27 @@ export async function keepAliveGateway(): Promise<readonly Figure[]> {
   const gateway = await startLocalGateway({ target, port: 0, onError: () => undefined });
   const client = new WebSocket(gateway.url);
   await once(client, "open");
-  let answered = 0;
+  let succeeded = 0;
   let failed = 0;
   client.on("message", (data) => {
     if (String(data).includes("requestId")) failed++;
-    else answered++;
+    else succeeded++;
   });
   for (let n = 0; n < MESSAGES; n++) {
     client.send(JSON.stringify({ n }));
-    await sleep(EVERY_MS.least + Math.random() * (EVERY_MS.most - EVERY_MS.least));
+    await sleep(INTERVAL_MS.min + Math.random() * (INTERVAL_MS.max - INTERVAL_MS.min));
   }
-  const until = performance.now() + LAST_ANSWERS_MS;
-  while (answered + failed < MESSAGES && performance.now() < until) await sleep(10);
+  const until = performance.now() + LAST_RESPONSES_MS;
+  while (succeeded + failed < MESSAGES && performance.now() < until) await sleep(10);
   client.terminate();
   await gateway.close();
   for (const socket of open) socket.destroy();
   server.close();
-  const twice = [...served.values()].filter((times) => times > 1).length;
+  const twice = [...receivedCounts.values()].filter((times) => times > 1).length;
   return [
-    figure("messages answered while the backend closes idle connections", "%", [(100 * answered) / MESSAGES]),
+    figure("messages that succeed while the backend closes idle connections", "%", [
+      (100 * succeeded) / MESSAGES,
+    ]),
     figure("messages that the backend received twice", "messages", [twice], 0),
   ];
 }

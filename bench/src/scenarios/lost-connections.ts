@@ -1,28 +1,31 @@
 import { type Figure, figure } from "../figures.js";
-import { healthyAfter, openRig } from "../outage.js";
+import { startOutageTest, waitUntilHealthy } from "../outage.js";
 
-/** How long the answers are waited for, and close() is, in milliseconds. */
+/** Maximum time to wait for responses and for close(), in milliseconds. */
 const LIMIT_MS = 20_000;
 
-/** Measures how long events fail after the network has dropped all connections to PostgreSQL without a word. New connections work. */
+/**
+ * Measures how long events fail after the network silently dropped all connections to PostgreSQL,
+ * in milliseconds. New connections work.
+ */
 export async function lostConnections(): Promise<readonly Figure[]> {
-  const rig = await openRig();
-  const load = rig.messages();
-  await healthyAfter(load.answers, performance.now(), LIMIT_MS);
+  const outage = await startOutageTest();
+  const load = outage.sendMessages();
+  await waitUntilHealthy(load.responses, performance.now(), LIMIT_MS);
   const since = performance.now();
-  rig.proxy.forget();
-  const healthyMs = await healthyAfter(load.answers, since, LIMIT_MS);
-  // Once more, and the app is closed at once.
-  rig.proxy.forget();
+  outage.proxy.forget();
+  const healthyMs = await waitUntilHealthy(load.responses, since, LIMIT_MS);
+  // Drop the connections again, and close the app immediately.
+  outage.proxy.forget();
   const closing = performance.now();
   const limit = new Promise<void>((resolve) => setTimeout(resolve, LIMIT_MS).unref());
-  await Promise.race([rig.app.close(), limit]);
+  await Promise.race([outage.app.close(), limit]);
   const closedMs = performance.now() - closing;
   void load.stop();
-  await rig.proxy.close();
-  await rig.server.stop();
+  await outage.proxy.close();
+  await outage.server.stop();
   return [
-    figure("until messages are answered again", "ms", [healthyMs], 5000),
-    figure("close() while no connection answers", "ms", [closedMs], 7000),
+    figure("until messages succeed again", "ms", [healthyMs], 5000),
+    figure("close() while no connection responds", "ms", [closedMs], 7000),
   ];
 }

@@ -3,20 +3,20 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSallyport, defineChannel, handler, type Sallyport, WebSocketView } from "sallyport";
-import { postgres } from "sallyport/storage/postgres";
-import { chat, connectionOf, openSessions, prepare, SECRET } from "../bench-app.js";
+import { chat, connectionIdAt, insertConnections, prepareDatabase, SECRET } from "../bench-app.js";
+import { postgresDatabase } from "../database.js";
 import { EVENT_OPTIONS } from "../event-app.js";
 import { type Figure, figure, p99 } from "../figures.js";
 import { p95 } from "../gateway-process.js";
 import { internalsOf } from "../internals.js";
 import { startServer } from "../postgres-server.js";
 
-/** Clients that move from one channel to another all the time. */
+/** Number of clients that move between channels. */
 const MOVERS = 60;
-/** Length of a measurement of connects, in milliseconds. */
+/** Duration of a measurement of connects, in milliseconds. */
 const MEASURED_MS = 6000;
 /** Time between two connects, in milliseconds. */
-const CONNECT_EVERY_MS = 25;
+const CONNECT_INTERVAL_MS = 25;
 const REVOCATIONS = 40;
 
 class ChatView extends WebSocketView {
@@ -24,16 +24,19 @@ class ChatView extends WebSocketView {
   move = handler(async ({ body, move }) => move((body as { room: string }).room));
 }
 
-/** Measures connects and revocations on PostgreSQL while 60 members move between channels as fast as they can. */
+/**
+ * Measures connects and revocations on PostgreSQL, in milliseconds, while 60 members move between
+ * channels without a pause.
+ */
 export async function movingMembers(): Promise<readonly Figure[]> {
   const server = await startServer();
-  const storage = postgres(server.url);
-  let closed: (() => void) | undefined;
-  const gateway = createServer((incoming, response) => {
-    if (incoming.method === "DELETE") closed?.();
+  const storage = postgresDatabase(server.url);
+  let onClose: (() => void) | undefined;
+  const managementApi = createServer((incoming, response) => {
+    if (incoming.method === "DELETE") onClose?.();
     incoming.resume().on("end", () => response.end());
   });
-  await new Promise<void>((done) => gateway.listen(0, "127.0.0.1", done));
+  await new Promise<void>((done) => managementApi.listen(0, "127.0.0.1", done));
   const app = createSallyport({
     storage,
     permissions: [chat],
@@ -45,77 +48,84 @@ export async function movingMembers(): Promise<readonly Figure[]> {
     onDecision: () => undefined,
     ...EVENT_OPTIONS,
   });
-  await prepare(app, storage, `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/dev`);
-  await openSessions(storage, 1, MOVERS + 1);
+  await prepareDatabase(
+    app,
+    storage,
+    `http://127.0.0.1:${(managementApi.address() as AddressInfo).port}/dev`,
+  );
+  await insertConnections(storage, 1, MOVERS + 1);
   internalsOf(app).start();
 
   const quiet = await connectTimes(app);
   let isMoving = true;
   const movers = Array.from({ length: MOVERS }, async (_, mover) => {
     for (let n = 0; isMoving; n++) {
-      await event(app, "default", connectionOf(mover + 1), { handler: "move", room: `rooms/r${n % 5}` });
+      await sendEvent(app, "default", connectionIdAt(mover + 1), {
+        handler: "move",
+        room: `rooms/r${n % 5}`,
+      });
     }
   });
   const busy = await connectTimes(app);
-  const revoked = `u${((MOVERS + 1) % 1000) + 1}`;
+  const revokedUser = `u${((MOVERS + 1) % 1000) + 1}`;
   const revocations: number[] = [];
   for (let round = 0; round < REVOCATIONS; round++) {
     await storage.db
       .updateTable("sallyport_connections")
       .set({ closed_at: null, close_reason: null, disconnected_at: null })
-      .where("connection_id", "=", connectionOf(MOVERS + 1))
+      .where("connection_id", "=", connectionIdAt(MOVERS + 1))
       .execute();
-    await app.access.users.addToGroup(revoked, "Crew");
+    await app.access.users.addToGroup(revokedUser, "Members");
     const closing = new Promise<void>((resolve) => {
-      closed = resolve;
+      onClose = resolve;
     });
-    const begun = performance.now();
-    const revoking = app.access.users.removeFromGroup(revoked, "Crew");
+    const startedAt = performance.now();
+    const revoking = app.access.users.removeFromGroup(revokedUser, "Members");
     await closing;
-    revocations.push(performance.now() - begun);
+    revocations.push(performance.now() - startedAt);
     await revoking;
   }
   isMoving = false;
   await Promise.all(movers);
   await app.close();
-  gateway.closeAllConnections();
-  gateway.close();
+  managementApi.closeAllConnections();
+  managementApi.close();
   await server.stop();
   return [
     figure("connect, p95, no member moves", "ms", [p95(quiet)]),
     figure(`connect, p95, ${MOVERS} members move`, "ms", [p95(busy)], 2 * p95(quiet)),
-    figure("revoke → connection closed, p99, meanwhile", "ms", [p99(revocations)], 500),
+    figure(`revoke → connection closed, p99, ${MOVERS} members move`, "ms", [p99(revocations)], 500),
   ];
 }
 
-/** Milliseconds of each connect with a token. */
+/** Returns the time of each token request with its connect, in milliseconds. */
 async function connectTimes(app: Sallyport): Promise<number[]> {
   const times: number[] = [];
   const running: Promise<void>[] = [];
   const until = performance.now() + MEASURED_MS;
   for (let n = 0; performance.now() < until; n++) {
     const connectOne = async () => {
-      const begun = performance.now();
+      const startedAt = performance.now();
       const response = await app.fetch(
         new Request("http://bench/api/ws-token", {
           method: "POST",
           headers: { "x-user": `u${(n % 900) + 100}` },
         }),
       );
-      if (response?.status !== 200) throw new Error(`A token request was answered with ${response?.status}.`);
+      if (response?.status !== 200) throw new Error(`A token request returned status ${response?.status}.`);
       const { token } = (await response.json()) as { token: string };
       const id = `${randomBytes(11).toString("base64url")}=`;
-      await event(app, `connect?ws_token=${token}`, id, undefined);
-      times.push(performance.now() - begun);
+      await sendEvent(app, `connect?ws_token=${token}`, id, undefined);
+      times.push(performance.now() - startedAt);
     };
     running.push(connectOne());
-    await sleep(CONNECT_EVERY_MS);
+    await sleep(CONNECT_INTERVAL_MS);
   }
   await Promise.all(running);
   return times;
 }
 
-async function event(app: Sallyport, route: string, connectionId: string, body: object | undefined) {
+async function sendEvent(app: Sallyport, route: string, connectionId: string, body: object | undefined) {
   const response = await app.fetch(
     new Request(`http://bench/ws/chat/${route}`, {
       method: "POST",

@@ -9,11 +9,13 @@ import {
 } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** Forwards calls to a Management API, and answers some of them itself as an API does that fails. Listens on 127.0.0.1. */
+/**
+ * Forwards calls to a Management API, and returns an error for some of them. Listens on 127.0.0.1.
+ */
 export class FailingEndpoint {
-  /** The status of the calls that it answers itself, and their share from 0 to 1. */
+  /** The status of the failing calls, and their share from 0 to 1. Undefined if no calls fail. */
   failure: { readonly status: number; readonly share: number } | undefined;
-  /** Calls that it has answered itself. */
+  /** Number of calls that failed. */
   failed = 0;
   readonly url: string;
   readonly #target: URL;
@@ -25,7 +27,7 @@ export class FailingEndpoint {
     this.#server = server;
     const { port } = server.address() as AddressInfo;
     this.url = `http://127.0.0.1:${port}${target.pathname}`;
-    server.on("request", (call, answer) => this.#forward(call, answer));
+    server.on("request", (call, response) => this.#forward(call, response));
   }
 
   static async open(target: string): Promise<FailingEndpoint> {
@@ -41,11 +43,11 @@ export class FailingEndpoint {
     this.#server.close();
   }
 
-  #forward(call: IncomingMessage, answer: ServerResponse): void {
+  #forward(call: IncomingMessage, response: ServerResponse): void {
     if (this.failure && Math.random() < this.failure.share) {
       this.failed++;
       call.resume();
-      answer.writeHead(this.failure.status, { "content-type": "application/json" }).end("{}");
+      response.writeHead(this.failure.status, { "content-type": "application/json" }).end("{}");
       return;
     }
     const { method, headers } = call;
@@ -59,12 +61,12 @@ export class FailingEndpoint {
         path: call.url,
         headers: { ...headers, host: this.#target.host },
       },
-      (response) => {
-        answer.writeHead(response.statusCode ?? 502, response.headers);
-        response.pipe(answer);
+      (upstream) => {
+        response.writeHead(upstream.statusCode ?? 502, upstream.headers);
+        upstream.pipe(response);
       },
     );
-    forwarded.on("error", () => answer.destroy());
+    forwarded.on("error", () => response.destroy());
     call.pipe(forwarded);
   }
 }

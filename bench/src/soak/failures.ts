@@ -1,26 +1,26 @@
-/** What went wrong, and how often within the same second. */
+/** A failure, and the number of times that it occurred in one second. */
 export interface Failure {
   /** Epoch milliseconds. */
   readonly at: number;
-  readonly what: string;
+  readonly message: string;
   readonly count: number;
-  /** How long before that it can have happened, in milliseconds. */
+  /** Maximum time between the failure and its report, in milliseconds. */
   readonly delayMs: number;
 }
 
-/** Counts failures by second and text, so that a flood of them stays small. */
+/** Counts failures by second and message, so that memory stays small if many occur. */
 export class FailureCounts {
-  readonly #counts = new Map<string, { at: number; what: string; count: number; delayMs: number }>();
+  readonly #counts = new Map<string, { at: number; message: string; count: number; delayMs: number }>();
 
-  add(what: string, delayMs = 0): void {
+  add(message: string, delayMs = 0): void {
     const at = Math.floor(Date.now() / 1000) * 1000;
-    const key = `${at} ${what}`;
-    const known = this.#counts.get(key);
-    if (known) known.count++;
-    else this.#counts.set(key, { at, what, count: 1, delayMs });
+    const key = `${at} ${message}`;
+    const existing = this.#counts.get(key);
+    if (existing) existing.count++;
+    else this.#counts.set(key, { at, message, count: 1, delayMs });
   }
 
-  /** Returns what was counted since the last call. */
+  /** Returns the failures since the last call. */
   take(): readonly Failure[] {
     const failures = [...this.#counts.values()];
     this.#counts.clear();

@@ -3,32 +3,32 @@ import type { TcpProxy } from "../tcp-proxy.js";
 import type { FailingEndpoint } from "./failing-endpoint.js";
 import type { Failure } from "./failures.js";
 
-/** One kind of fault. */
+/** A kind of fault. */
 interface Fault {
   readonly name: string;
   readonly inject: () => void | Promise<void>;
-  /** What it may cause. */
+  /** Matches the failures that the fault can cause. */
   readonly explains: RegExp;
-  /** How long after its end it may still cause that, in milliseconds. */
-  readonly forMs: number;
+  /** Time after the end of the fault in which it can still cause failures, in milliseconds. */
+  readonly afterMs: number;
 }
 
-/** The least and the most time from the end of one fault to the next one, in milliseconds. */
-const PAUSE_MS = { least: 8000, most: 16_000 };
+/** Time between the end of a fault and the next fault, in milliseconds. */
+const PAUSE_MS = { min: 8000, max: 16_000 };
 
-/** Answers and errors while statements fail, or while messages wait for them until there are too many. */
-const NO_DATABASE = /: (503|429)$|SALLYPORT_(STORAGE|COMMITTED)/;
-/** Errors of calls to the Management API. */
-const NO_GATEWAY = /SALLYPORT_(DELIVERY|QUEUE_FULL)|the connection \(status (429|500)\)|: 429$/;
+/** Failures while statements fail, or while too many messages wait for statements. */
+const DATABASE_FAILURE = /: (503|429)$|SALLYPORT_(STORAGE|COMMITTED)/;
+/** Failures of calls to the Management API. */
+const GATEWAY_FAILURE = /SALLYPORT_(DELIVERY|QUEUE_FULL)|the connection \(status (429|500)\)|: 429$/;
 
-/** Fails at random in one way after another, and knows which failures that explains. */
+/** Injects faults in random order, and finds the failures that no fault explains. */
 export class Faults {
   readonly #kinds: readonly Fault[];
-  readonly #windows: { readonly fault: Fault; readonly from: number; until: number }[] = [];
+  readonly #history: { readonly fault: Fault; readonly from: number; until: number }[] = [];
 
-  /** @param silence makes some clients stop reading for a number of milliseconds */
-  constructor(database: TcpProxy, endpoint: FailingEndpoint, silence: (ms: number) => void) {
-    const answering = (status: number, share: number) => async () => {
+  /** @param stopReading makes some clients stop reading for a number of milliseconds */
+  constructor(database: TcpProxy, endpoint: FailingEndpoint, stopReading: (ms: number) => void) {
+    const failWith = (status: number, share: number) => async () => {
       endpoint.failure = { status, share };
       await sleep(5000);
       endpoint.failure = undefined;
@@ -37,15 +37,16 @@ export class Faults {
       {
         name: "database connections were reset",
         inject: () => database.cut(),
-        explains: NO_DATABASE,
-        forMs: 10_000,
+        explains: DATABASE_FAILURE,
+        afterMs: 10_000,
       },
       {
-        name: "database connections were lost without a word",
+        name: "database connections were dropped silently",
         inject: () => database.forget(),
-        explains: NO_DATABASE,
-        // Found after 4.5 s. A message that arrives just before then can wait for its turn for another 5 s.
-        forMs: 15_000,
+        explains: DATABASE_FAILURE,
+        // The app detects it after 4.5 s. A message from just before can then wait in the queue for
+        // 5 s.
+        afterMs: 15_000,
       },
       {
         name: "the database refused connections for 2 s",
@@ -54,65 +55,70 @@ export class Faults {
           await sleep(2000);
           await database.listen();
         },
-        explains: NO_DATABASE,
-        forMs: 10_000,
+        explains: DATABASE_FAILURE,
+        afterMs: 10_000,
       },
       {
-        name: "the gateway answered half of the calls with 429 for 5 s",
-        inject: answering(429, 0.5),
-        explains: NO_GATEWAY,
-        forMs: 10_000,
+        name: "the gateway returned 429 for half of the calls for 5 s",
+        inject: failWith(429, 0.5),
+        explains: GATEWAY_FAILURE,
+        afterMs: 10_000,
       },
       {
-        name: "the gateway answered half of the calls with 500 for 5 s",
-        inject: answering(500, 0.5),
-        explains: NO_GATEWAY,
-        forMs: 10_000,
+        name: "the gateway returned 500 for half of the calls for 5 s",
+        inject: failWith(500, 0.5),
+        explains: GATEWAY_FAILURE,
+        afterMs: 10_000,
       },
       {
         name: "clients stopped reading for 20 s",
-        inject: () => silence(20_000),
-        explains: NO_GATEWAY,
-        forMs: 30_000,
+        inject: () => stopReading(20_000),
+        explains: GATEWAY_FAILURE,
+        afterMs: 30_000,
       },
     ];
   }
 
-  /** Causes faults, each kind as often as the others and in random order, until `performance.now()` has reached a moment. */
+  /**
+   * Injects faults, each kind equally often and in random order.
+   *
+   * @param until a time of `performance.now()`
+   */
   async run(until: number): Promise<void> {
-    for (let left: Fault[] = []; ; ) {
-      const pause = PAUSE_MS.least + Math.random() * (PAUSE_MS.most - PAUSE_MS.least);
+    for (let remaining: Fault[] = []; ; ) {
+      const pause = PAUSE_MS.min + Math.random() * (PAUSE_MS.max - PAUSE_MS.min);
       if (performance.now() + pause > until) return sleep(Math.max(0, until - performance.now()));
       await sleep(pause);
-      if (left.length === 0) left = [...this.#kinds];
-      const [fault] = left.splice(Math.floor(Math.random() * left.length), 1) as [Fault];
+      if (remaining.length === 0) remaining = [...this.#kinds];
+      const [fault] = remaining.splice(Math.floor(Math.random() * remaining.length), 1) as [Fault];
       const window = { fault, from: Date.now(), until: Number.POSITIVE_INFINITY };
-      this.#windows.push(window);
+      this.#history.push(window);
       await fault.inject();
-      window.until = Date.now() + fault.forMs;
+      window.until = Date.now() + fault.afterMs;
     }
   }
 
   /** Returns the failures that no fault explains. */
   unexplained(failures: readonly Failure[]): readonly Failure[] {
     return failures.filter(
-      ({ at, what, delayMs }) =>
-        !this.#windows.some(
-          // Failures are counted by the second.
-          ({ fault, from, until }) => at >= from - 1000 && at <= until + delayMs && fault.explains.test(what),
+      ({ at, message, delayMs }) =>
+        !this.#history.some(
+          // Failures are counted per second.
+          ({ fault, from, until }) =>
+            at >= from - 1000 && at <= until + delayMs && fault.explains.test(message),
         ),
     );
   }
 
-  /** Returns lines that say when each fault began. */
+  /** Returns a line with the start time of each fault. */
   timeline(): readonly string[] {
-    return this.#windows.map(({ fault, from }) => `${new Date(from).toISOString()} ${fault.name}`);
+    return this.#history.map(({ fault, from }) => `${new Date(from).toISOString()} ${fault.name}`);
   }
 
-  /** Returns lines that say how often each fault was caused. */
+  /** Returns a line with the number of faults of each kind. */
   summary(): readonly string[] {
     return this.#kinds.map(({ name }) => {
-      const times = this.#windows.filter(({ fault }) => fault.name === name).length;
+      const times = this.#history.filter(({ fault }) => fault.name === name).length;
       return `${times} × ${name}`;
     });
   }

@@ -1,20 +1,21 @@
-/** How often a line is printed, in milliseconds. */
-const EVERY_MS = 60_000;
+/** Time between two lines, in milliseconds. */
+const INTERVAL_MS = 60_000;
 
 /**
- * Prints a line every minute: what was counted since the last one, and the processor time, as a share of one core. A share that rises
- * at the same load shows that something grows.
+ * Prints a line every minute: the rate of each counter, and the processor time as a percentage of
+ * one core. If the percentage rises at the same load, the cost of an event grows.
  */
 export class Progress {
   readonly #timer: NodeJS.Timeout;
 
   /**
-   * @param what names the process
-   * @param counters return totals
-   * @param cpus return processor time so far, in milliseconds, in addition to that of this process
+   * @param processName name of this process
+   * @param counters functions that return a total, by name
+   * @param cpus functions that return the processor time of another process in milliseconds, by
+   *   name
    */
   constructor(
-    what: string,
+    processName: string,
     counters: Readonly<Record<string, () => number>>,
     cpus: Readonly<Record<string, () => Promise<number>>> = {},
   ) {
@@ -37,13 +38,13 @@ export class Progress {
       const counted = Object.keys(counters).map(
         (name, index) => `${perSecond(now.counts[index] ?? 0, before.counts[index]).toFixed(0)} ${name}/s`,
       );
-      const used = [what, ...Object.keys(cpus)].map(
+      const used = [processName, ...Object.keys(cpus)].map(
         (name, index) => `${name} ${(perSecond(now.cpu[index] ?? 0, before.cpu[index]) / 10).toFixed(0)} %`,
       );
       console.log(`${new Date().toISOString()} ${[...counted, ...used].join(", ")}`);
     };
     void print();
-    this.#timer = setInterval(() => void print(), EVERY_MS).unref();
+    this.#timer = setInterval(() => void print(), INTERVAL_MS).unref();
   }
 
   stop(): void {

@@ -1,26 +1,34 @@
-import { median } from "../pairs.js";
+import { median } from "../comparison.js";
 
-/** Growth of the median memory that is allowed from the first half of the time to the second, in MiB: garbage that is not collected yet. */
-const GROWTH_MIB = 48;
+/**
+ * Maximum growth of the median memory from the first half of a run to the second, in MiB. It allows
+ * for garbage that is not collected yet.
+ */
+const MAX_GROWTH_MIB = 48;
 
-/** The shortest run whose memory is compared, in minutes. The heap of a process that has just started grows for a few minutes. */
-const LEAST_MINUTES = 5;
+/**
+ * Minimum length of a run for the memory check, in minutes. The heap of a new process grows for a
+ * few minutes.
+ */
+const MIN_MINUTES = 5;
 
-/** Open sockets, timers and the like, by kind. */
+/** Numbers of open sockets, timers and other resources, by kind. */
 type Resources = Readonly<Record<string, number>>;
 
-/** What was read from one process: its memory under load, in MiB, and its open resources after the load. */
+/** Readings of one process. */
 export interface Readings {
+  /** Memory under load, in MiB. */
   readonly rssMiB: readonly number[];
-  readonly atRest: Resources;
+  /** Open resources after the load. */
+  readonly idle: Resources;
 }
 
-/** Returns the memory of this process, in MiB. */
-export function rss(): number {
+/** Returns the resident memory of this process, in MiB. */
+export function rssMiB(): number {
   return process.memoryUsage().rss / 2 ** 20;
 }
 
-/** Returns the open resources of this process, by kind. */
+/** Returns the numbers of open resources of this process, by kind. */
 export function resources(): Resources {
   const counted: Record<string, number> = {};
   for (const kind of process.getActiveResourcesInfo()) counted[kind] = (counted[kind] ?? 0) + 1;
@@ -28,26 +36,32 @@ export function resources(): Resources {
 }
 
 /**
- * Returns what a process has more of at the end: memory than in the middle, and open resources than after the warm-up.
+ * Returns a line if memory grew from the first half of a run to the second, and a line for each
+ * kind of resource that grew after the warm-up. Prints the memory.
  *
- * @param minutes how long the run was. Memory of a run of less than 5 minutes is printed only
+ * @param minutes length of the run. Memory is not checked in a run of less than 5 minutes
  */
-export function grown(
-  what: string,
+export function findGrowth(
+  processName: string,
   minutes: number,
   warmUp: Readings,
-  { rssMiB, atRest }: Readings,
+  { rssMiB: memory, idle }: Readings,
 ): readonly string[] {
-  const half = Math.floor(rssMiB.length / 2);
-  const [before, after] = [median(rssMiB.slice(0, half)), median(rssMiB.slice(half))];
-  console.log(`${what}: ${before.toFixed(0)} MiB in the middle, ${after.toFixed(0)} MiB at the end`);
+  const half = Math.floor(memory.length / 2);
+  const [before, after] = [median(memory.slice(0, half)), median(memory.slice(half))];
+  console.log(
+    `${processName}: ${before.toFixed(0)} MiB in the first half, ${after.toFixed(0)} MiB in the second half`,
+  );
   const found =
-    minutes >= LEAST_MINUTES && after - before > GROWTH_MIB
-      ? [`${what} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`]
+    minutes >= MIN_MINUTES && after - before > MAX_GROWTH_MIB
+      ? [`${processName} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`]
       : [];
-  for (const [kind, many] of Object.entries(atRest)) {
-    const few = warmUp.atRest[kind] ?? 0;
-    if (many > few * 1.5 + 50) found.push(`${what} has ${many} of ${kind} at rest, and had ${few}`);
+  for (const [kind, count] of Object.entries(idle)) {
+    const initial = warmUp.idle[kind] ?? 0;
+    if (count > initial * 1.5 + 50)
+      found.push(
+        `${processName} has ${count} open resources of kind ${kind} after the load, and had ${initial}`,
+      );
   }
   return found;
 }

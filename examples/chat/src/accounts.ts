@@ -12,7 +12,7 @@ export const ACCOUNTS = [
   { name: "Rita", email: "rita@example.com", may: "everything: a superuser" },
 ] as const;
 
-/** The demo's four people, made at the first start; what is changed later stays changed. */
+/** Creates the four demo accounts at the first start. Later changes to them are kept. */
 export async function prepareAccounts(): Promise<void> {
   if (await hasSetting("accounts_made")) return;
   const ids = new Map<string, string>();

@@ -5,10 +5,14 @@ import { chat } from "./permissions.ts";
 import { listRooms } from "./rooms.ts";
 import { sallyport } from "./sallyport.ts";
 
-/** The whole app as one function from request to response. */
+/**
+ * Creates the HTTP app.
+ *
+ * @param gatewayUrl WebSocket URL of the gateway, which the page connects to
+ */
 export function makeApp(gatewayUrl: string): Hono {
   const app = new Hono();
-  // Sallyport answers its own paths and leaves the others alone.
+  // Sallyport returns undefined for a path that it does not handle.
   app.use(async (context, next) => (await sallyport.fetch(context.req.raw)) ?? next());
   app.on(["GET", "POST"], "/api/auth/*", async (context) => (await auth()).handler(context.req.raw));
   app.get("/api/config", async (context) => context.json({ gatewayUrl, rooms: await listRooms() }));

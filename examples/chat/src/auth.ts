@@ -8,13 +8,16 @@ import { ownOrigins } from "./settings.ts";
 type Auth = ReturnType<typeof makeAuth>;
 let made: Promise<Auth> | undefined;
 
-/** The chat's login, on the chat's own database. Its secret is made at the first start and kept there. */
+/**
+ * Returns the authentication of the chat, which uses the database of the chat. Its secret is
+ * created at the first start and stored there.
+ */
 export function auth(): Promise<Auth> {
   made ??= setting("auth_secret", () => randomBytes(32).toString("base64url")).then(makeAuth);
   return made;
 }
 
-/** Makes better-auth's tables. */
+/** Creates the tables of better-auth. */
 export async function prepareAuth(): Promise<void> {
   const { runMigrations } = await getMigrations((await auth()).options);
   await runMigrations();
@@ -34,11 +37,11 @@ function makeAuth(secret: string) {
       max: 600,
       customRules: { "/sign-in/*": { window: 60, max: 120 } },
     },
-    // Everybody here comes from this machine, so all share one count.
+    // All requests come from this machine, so they share one counter.
     advanced: { ipAddress: { disableIpTracking: true } },
     telemetry: { enabled: false },
     databaseHooks: {
-      // Signing out deletes the login, wherever it is done: its sockets end with it.
+      // Signing out deletes the session. Its WebSocket connections are then closed.
       session: { delete: { after: (login) => sallyport.access.endSession(login.id) } },
     },
   });

@@ -7,7 +7,7 @@ export const room = defineChannel("rooms/:slug", {
   authorize: isRoomMember,
 });
 
-/** `rooms/moderators` matches both definitions, so both rules hold. */
+/** `rooms/moderators` matches both definitions, so both rules apply. */
 export const moderators = defineChannel("rooms/moderators", {
   allPermissionsRequired: [chat.can_moderate_chat],
 });

@@ -16,7 +16,7 @@ const Text = z.object({
 const MessageRef = z.object({ message_id: z.int().positive() });
 const Room = z.object({ room: z.string() });
 
-/** A moderator deletes in the room he is in, and nowhere else. */
+/** Returns whether the message is in the room that the connection is in. */
 async function isInRoom({
   body,
   connection,
@@ -38,7 +38,7 @@ export class ChatView extends WebSocketView {
     { body: Text, signedIn: true },
     async ({ body, user, connection, requireChannel, to }) => {
       const channel = channelOf(connection);
-      await requireChannel(channel); // before anything is stored
+      await requireChannel(channel); // checks access before the message is stored
       const message = await storeMessage(this.#slug(channel), user.id, body.message);
       await to({ channel }).send({ type: "chat_message", ...message });
       return { ok: true, id: message.id };
@@ -71,7 +71,7 @@ export class ChatView extends WebSocketView {
 
   ping = handler(() => ({ ok: true }));
 
-  /** A helper: no socket can reach it. */
+  /** A client cannot call this method, because it is private. */
   #slug(channel: string): string {
     return channel.slice("rooms/".length);
   }

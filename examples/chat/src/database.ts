@@ -14,17 +14,20 @@ export interface ChatTables {
     created_at: string;
   };
   chat_settings: { key: string; value: string };
-  /** better-auth's own table; we only look people up in it. */
+  /** The table of better-auth. The chat only reads it. */
   user: { id: string; name: string; email: string };
 }
 
 export const databasePath =
   process.env.DATABASE || fileURLToPath(new URL("../data/chat.db", import.meta.url));
 
-/** One connection to one file, shared by the chat, its login and Sallyport. Opened at the first query. */
+/**
+ * The connection to the database file, shared by the chat, better-auth and Sallyport. It opens on
+ * the first query.
+ */
 export const db = new Kysely<ChatTables>({ dialect: new LibsqlDialect({ path: databasePath }) });
 
-/** Makes the chat's own tables and rooms; running it again changes nothing. */
+/** Creates the tables and rooms of the chat, unless they exist. */
 export async function prepareTables(): Promise<void> {
   const create = db.schema;
   await create
@@ -76,7 +79,10 @@ export async function prepareTables(): Promise<void> {
     .execute();
 }
 
-/** A value that is made once and stays: of two racing first starts one wins, and both use its value. */
+/**
+ * Returns a stored setting, and stores the initial value if there is none. Concurrent calls return
+ * the same value.
+ */
 export async function setting(key: string, initial: () => string): Promise<string> {
   await db
     .insertInto("chat_settings")
@@ -96,7 +102,7 @@ export async function hasSetting(key: string): Promise<boolean> {
   return row !== undefined;
 }
 
-/** Whether anything has been set up in this file yet. */
+/** Returns whether the tables have been created. */
 export async function isPrepared(): Promise<boolean> {
   const { rows } = await sql`select 1 from sqlite_master where type = 'table' and name = 'user'`.execute(db);
   return rows.length > 0;

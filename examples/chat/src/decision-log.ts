@@ -2,7 +2,10 @@ import type { Decision } from "sallyport";
 
 let isServing = false;
 
-/** From now on each denial and each permission that ended is printed in one line. A command in another terminal prints none. */
+/**
+ * Starts to print one line for each denial and each revocation. The server calls it. The command
+ * line of Sallyport loads the same app and must not print them.
+ */
 export function logDecisions(): void {
   isServing = true;
 }
@@ -11,11 +14,13 @@ export function log(decision: Decision): void {
   if (isServing) console.log(lineOf(decision));
 }
 
-/** Who was denied what and why. The reference leads to the whole decision: `npx sallyport why REFERENCE`. */
+/**
+ * Formats a decision as one line. `npx sallyport why REFERENCE` prints all details of the decision.
+ */
 function lineOf({ verdict, event, path, userId, status, message, reference, repeats }: Decision): string {
   const who = userId === undefined ? "" : ` of user ${userId}`;
   const more = repeats === 0 ? "" : `, ${repeats} more of this kind`;
   const line = `${verdict} ${status}: ${event} ${path}${who}: ${message} (reference ${reference}${more})`;
-  // Names come from clients, and control characters would reach the terminal.
+  // Clients can send control characters, which must not reach the terminal.
   return line.replace(/\p{C}/gu, "?");
 }

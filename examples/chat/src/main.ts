@@ -2,8 +2,9 @@ import { portFrom } from "./settings.ts";
 
 async function main(): Promise<void> {
   const [port, gatewayPort] = [portFrom("PORT", 3000), portFrom("GATEWAY_PORT", 3001)];
-  if (port === gatewayPort) throw new Error(`PORT and GATEWAY_PORT are both ${port}. Give each its own.`);
-  // Loaded only now, so that a bad value is told before anything reads it.
+  if (port === gatewayPort)
+    throw new Error(`PORT and GATEWAY_PORT are both ${port}. Set them to different ports.`);
+  // Loaded after the check, because the modules read the ports when they load.
   const { start } = await import("./start.ts");
   await start(port, gatewayPort);
 }

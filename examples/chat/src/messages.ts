@@ -1,6 +1,6 @@
 import { db } from "./database.ts";
 
-/** Messages that `fetch_history` gives. */
+/** Maximum number of messages that `fetch_history` returns. */
 const HISTORY = 50;
 
 export interface ChatMessage {
@@ -25,7 +25,7 @@ export async function storeMessage(slug: string, userId: string, message: string
   return { id, room: slug, message, username, user_id: userId, created_at };
 }
 
-/** The newest messages of a room, oldest first. */
+/** Returns the newest messages of a room, oldest first. */
 export async function recentMessages(slug: string): Promise<ChatMessage[]> {
   const rows = await db
     .selectFrom("chat_messages")
@@ -37,7 +37,7 @@ export async function recentMessages(slug: string): Promise<ChatMessage[]> {
   return rows.reverse();
 }
 
-/** The room of a message, or undefined when there is no such message. */
+/** Returns the room of a message, or undefined if the message does not exist. */
 export async function roomOfMessage(id: number): Promise<string | undefined> {
   const row = await db.selectFrom("chat_messages").select("slug").where("id", "=", id).executeTakeFirst();
   return row?.slug;

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** URL prefix → folder. The browser runs the compiled modules as they are; no bundler stands between. */
+/** Folders by URL prefix. The browser loads the compiled modules without a bundler. */
 const FOLDERS = [
   ["/page/", new URL("../dist/page/", import.meta.url)],
   ["/sallyport/", new URL("../../../dist/", import.meta.url)],
@@ -17,7 +17,7 @@ const TYPES: Readonly<Record<string, string>> = {
   ".svg": "image/svg+xml",
 };
 
-/** A file of the page, or undefined when there is none of that name. */
+/** Returns a file of the page, or undefined if the file does not exist. */
 export async function page(path: string): Promise<Response | undefined> {
   const wanted = path === "/" ? "/index.html" : path;
   if (!/^(?:\/[A-Za-z0-9_-]+)+\.[a-z]+$/.test(wanted)) return undefined;
@@ -37,7 +37,9 @@ export async function page(path: string): Promise<Response | undefined> {
   return new Response(body, { headers });
 }
 
-/** Only our own files, and of inline scripts only the import map, by its hash. */
+/**
+ * Allows files of this origin only. The only inline script is the import map, allowed by its hash.
+ */
 function contentPolicy(html: string): string {
   const inline = [...html.matchAll(/<script[^>]*type="importmap"[^>]*>([\s\S]*?)<\/script>/g)];
   const hashes = inline.map(

@@ -1,7 +1,10 @@
 import type { ChannelAuthorizeContext } from "sallyport";
 import { db } from "./database.ts";
 
-/** Open rooms are for all who may use chat; the others have members. A room that does not exist has none. */
+/**
+ * Returns whether a user has access to a room. Every user has access to an open room. Only members
+ * have access to another room.
+ */
 export async function isRoomMember({
   user,
   params,

@@ -9,7 +9,7 @@ import { log } from "./decision-log.ts";
 import { chat } from "./permissions.ts";
 import { ownOrigins } from "./settings.ts";
 
-/** The one composition point. The server serves it; `npx sallyport` finds it through package.json. */
+/** The Sallyport app. The server uses it, and `npx sallyport` finds it through package.json. */
 export const sallyport = createSallyport({
   storage: sqlite(db),
   permissions: [chat],

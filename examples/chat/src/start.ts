@@ -11,9 +11,13 @@ import { sallyport } from "./sallyport.ts";
 
 const HOST = "127.0.0.1";
 
-/** Starts the chat and the local gateway before it. @throws Error with one sentence when it cannot */
+/**
+ * Starts the chat, and the local gateway in front of it.
+ *
+ * @throws Error if a port is in use or the database cannot be opened
+ */
 export async function start(port: number, gatewayPort: number): Promise<void> {
-  // Both ports are ours before the database is touched: another chat may be running on it.
+  // Listen on both ports before opening the database, which another chat process may be using.
   const { server, serve } = await listen(port);
   const secret = gatewaySecret();
   const gateway = await startLocalGateway({
@@ -29,7 +33,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
 
   await prepareTables().catch((error: Error) => {
     throw new Error(
-      `${databasePath} cannot be used as the chat's database: ${error.message}. Give another: DATABASE=FILE npm start`,
+      `${databasePath} cannot be used as the database of the chat: ${error.message}. Use another file: DATABASE=FILE npm start`,
     );
   });
   await prepareAuth();
@@ -48,10 +52,10 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
 
 function portInUse(name: string, port: number): string {
   const other = port < 65_000 ? port + 10 : 3000;
-  return `Port ${port} is in use. Stop the other program, or choose another: ${name}=${other} npm start`;
+  return `Port ${port} is in use. Stop the other program, or use another port: ${name}=${other} npm start`;
 }
 
-/** Takes the port at once; answers only from `serve` on. */
+/** Listens on a port immediately. Requests wait until `serve` is called with the app. */
 async function listen(port: number) {
   let serve: (app: Parameters<typeof nodeListener>[0]) => void = () => undefined;
   const app = new Promise<Parameters<typeof nodeListener>[0]>((resolve) => {
@@ -81,7 +85,7 @@ function endWith(server: Server, gateway: LocalGateway): void {
     process.on(signal, () => {
       if (ending) process.exit(1);
       ending = true;
-      console.log("\nThe chat has ended.");
+      console.log("\nThe chat has stopped.");
       end().catch((error) => {
         console.error(error);
         process.exit(1);
@@ -101,10 +105,10 @@ function welcome(port: number, gateway: LocalGateway): void {
   Sign in with the password ${PASSWORD} as
 ${people}
 
-  Try this: sign in as Eve and press Send. She is refused. Then, in a second terminal:
+  Try this: sign in as Eve and press Send. The server denies access. Then, in a second terminal:
     ${database}npx sallyport users grant eve@example.com chat.can_use_chat
-  and press Send again. Take it back with "users revoke", and her socket closes at once.
-  Why, for any reference on the page:
+  and press Send again. After "users revoke", the connection of Eve is closed.
+  To see the reason for a reference on the page:
     ${database}npx sallyport why REFERENCE
 
   Each denial is printed here in one line. Ctrl-C ends.

@@ -1,4 +1,4 @@
-/** The app's HTTP side, as far as the page uses it. */
+/** The HTTP requests of the page. */
 
 export interface Me {
   readonly id: string;
@@ -14,14 +14,14 @@ export interface Room {
 }
 
 export interface Config {
-  /** The local gateway's stage, such as `ws://localhost:3001/dev`. */
+  /** WebSocket URL of the local gateway with its stage, such as `ws://localhost:3001/dev`. */
   readonly gatewayUrl: string;
   readonly rooms: readonly Room[];
 }
 
-/** A request that the app refused or could not answer. The message is for people. */
+/** A failed request. The message is displayed to the user. */
 export class ApiError extends Error {
-  /** HTTP status, or 0 when no answer came. */
+  /** HTTP status, or 0 if there was no response. */
   readonly status: number;
 
   constructor(message: string, status: number) {
@@ -34,7 +34,7 @@ export async function isSignedIn(): Promise<boolean> {
   return (await request("/api/auth/get-session")) !== null;
 }
 
-/** @throws ApiError 401 for a wrong e-mail address or password */
+/** @throws ApiError with status 401 if the e-mail address or password is wrong */
 export async function signIn(email: string, password: string): Promise<void> {
   await request("/api/auth/sign-in/email", { email, password });
 }
@@ -43,12 +43,15 @@ export async function signOut(): Promise<void> {
   await request("/api/auth/sign-out", {});
 }
 
-/** @throws ApiError 401 when nobody is signed in */
+/** @throws ApiError with status 401 if the user is not signed in */
 export function me(): Promise<Me> {
   return request("/api/me") as Promise<Me>;
 }
 
-/** The gateway's address is given the host name that this page came from, so that cookies reach both. */
+/**
+ * Returns the configuration. The URL of the gateway gets the host name of the page, so that cookies
+ * are sent to both.
+ */
 export async function config(): Promise<Config> {
   const { gatewayUrl, rooms } = (await request("/api/config")) as Config;
   const url = new URL(gatewayUrl);
@@ -68,7 +71,7 @@ async function request(path: string, body?: object): Promise<unknown> {
   const { message, error } = (answer ?? {}) as Readonly<Record<string, unknown>>;
   const words = [message, error].find((candidate) => typeof candidate === "string");
   throw new ApiError(
-    (words as string | undefined) ?? `The server answered ${response.status}.`,
+    (words as string | undefined) ?? `The server returned status ${response.status}.`,
     response.status,
   );
 }

@@ -1,6 +1,6 @@
 import { element } from "./elements.ts";
 
-/** What the page has to say above the composer: that one may not, or that something did not work. */
+/** The messages above the composer: denials, and notices about failed actions. */
 export class Banners {
   readonly #refusal = element("refusal", HTMLElement);
   readonly #words = element("refusal-words", HTMLElement);
@@ -13,7 +13,7 @@ export class Banners {
     this.#copy.addEventListener("click", () => void this.#copyReference());
   }
 
-  /** @param reference for whoever may read the server's decisions; empty where there is none */
+  /** @param reference reference of the decision, or an empty string */
   refuse(words: string, reference: string): void {
     this.clear();
     this.#words.textContent = words;

@@ -16,7 +16,7 @@ import { MessageList } from "./message-list.ts";
 import { RoomList } from "./room-list.ts";
 
 const VIEW = "/ws/chat";
-/** Longest time that a press of Send or a choice of room waits for its answer. */
+/** Maximum time of a call, in milliseconds. */
 const PATIENCE = { timeoutMs: 10_000 };
 
 const STATES: Readonly<Record<SocketState, string>> = {
@@ -27,12 +27,12 @@ const STATES: Readonly<Record<SocketState, string>> = {
   closed: "Disconnected",
 };
 
-/** What the chat's server pushes. */
+/** The messages that the server sends. */
 type Pushed =
   | ({ readonly type: "chat_message" } & ChatMessage & Record<string, unknown>)
   | { readonly type: "message_deleted"; readonly id: number; readonly [field: string]: unknown };
 
-/** The chat of one signed-in person, from the first connect to signing out. */
+/** The chat of a signed-in user, until the user signs out. */
 export class Chat {
   readonly #banners = new Banners();
   readonly #composer = new Composer((text) => this.#send(text));
@@ -42,15 +42,21 @@ export class Chat {
   readonly #onSignedOut: (words: string) => void;
   #rooms: RoomList | undefined;
   #socket: Socket<ChatView, Pushed> | undefined;
-  /** The room on the page. The session is in it when `#isInside`. */
+  /** The room on the page. The connection is in it if `#isInside` is true. */
   #slug = "general";
   #isInside = false;
   #personId = "";
-  /** Rooms are changed one after the other, and only the last choice counts. */
+  /**
+   * Number of the last choice of a room. Rooms change one after the other, and older choices are
+   * skipped.
+   */
   #choice = 0;
   #moving: Promise<unknown> = Promise.resolve();
 
-  /** @param onSignedOut called when the login has ended by itself, with words for the person */
+  /**
+   * @param onSignedOut called with a message if the session has ended without a sign-out on this
+   * page
+   */
   constructor(onSignedOut: (words: string) => void) {
     this.#onSignedOut = onSignedOut;
     addEventListener("hashchange", () => {
@@ -63,7 +69,7 @@ export class Chat {
     this.#rooms = new RoomList(rooms, (slug) => this.#choose(slug));
     this.#messages.clear();
     this.#banners.clear();
-    // What somebody wrote when the login ended is there for the same person only.
+    // Unsent text is kept if the same user signs in again.
     if (person.id !== this.#personId) this.#composer.clear();
     this.#personId = person.id;
     this.#greet(person);
@@ -94,7 +100,7 @@ export class Chat {
     this.#banners.clear();
   }
 
-  /** Nothing of the person stays on the page. */
+  /** Removes the unsent text and the identity of the user. */
   forget(): void {
     this.#composer.clear();
     this.#personId = "";
@@ -123,7 +129,10 @@ export class Chat {
     if (this.#isInside) void this.#loadHistory();
   }
 
-  /** Rights may have changed while there was no connection, or the login have ended. */
+  /**
+   * Updates the user. Permissions may have changed, or the session may have ended, while
+   * disconnected.
+   */
   async #refreshMe(): Promise<void> {
     try {
       this.#greet(await me());
@@ -161,7 +170,7 @@ export class Chat {
 
   async #go(socket: Socket<ChatView, Pushed>, slug: string): Promise<void> {
     if (socket.state !== "open") {
-      // Nobody is in a room without a socket, so the page may show the wished one at once.
+      // Without a connection, no room has to be left, so the page shows the new room immediately.
       if (slug !== this.#slug) this.#messages.clear();
       this.#enter(slug);
       socket.reconnect({ channel: channelOf(slug) });
@@ -171,7 +180,7 @@ export class Chat {
       await this.#join(socket, slug);
       this.#banners.clear();
     } catch (error) {
-      // A refused link leaves the address of the room that is shown.
+      // Access was denied or the call failed, so the URL must show the current room.
       history.replaceState(null, "", `#${this.#slug}`);
       if (error instanceof CallError && error.status === 403) {
         const stay = this.#isInside ? ` You are still in ${this.#rooms?.titleOf(this.#slug)}.` : "";
@@ -192,14 +201,14 @@ export class Chat {
     await this.#loadHistory();
   }
 
-  /** Each press of Send tries anew, whatever was refused before. @returns whether the message was sent */
+  /** Sends a message, also after an earlier denial. Returns whether the message was sent. */
   async #send(message: string): Promise<boolean> {
     const socket = this.#socket;
     if (!socket) return false;
     await this.#moving;
     if (socket.state !== "open") socket.reconnect({ channel: channelOf(this.#slug) });
     else if (message === "" && this.#isInside) return false;
-    // One attempt that failed is answer enough; the text stays, and Send can be pressed again.
+    // Stop after one failed connection attempt. The text stays, and the user can send it again.
     const attempt = new AbortController();
     const stop = socket.on("state", (state) => {
       if (state === "reconnecting") attempt.abort(new CallError("There is no connection."));
@@ -223,10 +232,13 @@ export class Chat {
       await this.#socket?.call.delete_message({ message_id: id }, PATIENCE);
       this.#messages.remove(id);
     } catch (error) {
-      // Another moderator was quicker.
+      // Another moderator has deleted the message.
       if (!this.#messages.ids().has(id)) return;
       if (error instanceof CallError && error.status === 403) {
-        this.#banners.refuse("You may not delete this message. Ask an administrator.", error.reference);
+        this.#banners.refuse(
+          "You don't have permission to delete this message. Ask an administrator.",
+          error.reference,
+        );
         void this.#refreshMe();
       } else this.#explain(error, "The message was not deleted.");
     }
@@ -238,11 +250,11 @@ export class Chat {
     else if (status === 429) {
       const seconds = Math.ceil(retryAfterMs / 1000);
       this.#banners.notify(`Too many attempts. Trying again${seconds ? ` in ${seconds} s` : " soon"}.`);
-    } else this.#banners.refuse(`The connection was refused: ${error}`, reference);
+    } else this.#banners.refuse(`The connection was rejected: ${error}`, reference);
   }
 
   #revoked(notice: RevokedNotice): void {
-    // What was read with the right does not stay on the screen without it.
+    // Messages are removed from the page when the user loses access to them.
     if (notice.scope === "view") {
       this.#messages.clear();
       this.#noAccess(notice.reference);
@@ -261,7 +273,7 @@ export class Chat {
     );
   }
 
-  /** Says what an error means for the person. Refusals by the token endpoint have been told by then. */
+  /** Displays an error, unless the `denied` event of the socket has already displayed it. */
   #explain(error: unknown, failed: string): void {
     if (!(error instanceof CallError)) {
       reportError(error);
@@ -274,11 +286,12 @@ export class Chat {
     else if (status === 413) this.#banners.notify("The message is too long.");
     else if (status === 0 && sent) {
       this.#banners.notify(
-        "The connection was lost before the answer came. See whether your message arrived.",
+        "The connection was lost before the response. Check whether your message was sent.",
       );
     } else if (status === 0)
       this.#banners.notify(`${failed} There is no connection. Press Send to try again.`);
-    else if (status === 429) this.#banners.notify("That was too fast. Wait a moment, then try again.");
+    else if (status === 429)
+      this.#banners.notify("You sent too many messages. Wait a moment, then try again.");
     else this.#banners.notify(status === 400 ? message : `${failed} ${message}`);
   }
 

@@ -1,13 +1,13 @@
 import { element } from "./elements.ts";
 
-/** Where a message is written. Its text goes only when the message has gone. */
+/** The form for a new message. It is cleared after the message has been sent. */
 export class Composer {
   readonly #form = element("composer-form", HTMLFormElement);
   readonly #text = element("composer", HTMLTextAreaElement);
   readonly #button = element("send", HTMLButtonElement);
   readonly #send: (text: string) => Promise<boolean>;
 
-  /** @param send gets the text, perhaps empty; true when it has been sent */
+  /** @param send receives the text, which can be empty, and returns whether it was sent */
   constructor(send: (text: string) => Promise<boolean>) {
     this.#send = send;
     this.#form.addEventListener("submit", (event) => {
@@ -15,7 +15,7 @@ export class Composer {
       void this.#submit();
     });
     this.#text.addEventListener("keydown", (event) => {
-      // While an input method composes, Enter chooses a word.
+      // While an input method is composing, Enter selects a word.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       this.#form.requestSubmit();
@@ -23,7 +23,10 @@ export class Composer {
     this.#text.addEventListener("input", () => this.#fit());
   }
 
-  /** Where it brings no keyboard over half of the page. */
+  /**
+   * Focuses the text on devices with a mouse. On a phone, the keyboard would cover half of the
+   * page.
+   */
   focus(): void {
     if (matchMedia("(pointer: fine)").matches) this.#text.focus();
   }
@@ -49,7 +52,7 @@ export class Composer {
     this.#form.ariaBusy = String(locked);
   }
 
-  /** As high as its text; the style sheet says how high at most. */
+  /** Sets the height to that of the text. The style sheet limits it. */
   #fit(): void {
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight + 2}px`;

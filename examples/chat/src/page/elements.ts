@@ -1,7 +1,7 @@
 /**
- * An element of the page by its id.
+ * Returns an element of the page by its id.
  *
- * @throws Error when the page has none of that id and kind
+ * @throws Error if the page has no element with this id and type
  */
 export function element<Kind extends HTMLElement>(id: string, kind: new () => Kind): Kind {
   const found = document.getElementById(id);
@@ -13,11 +13,11 @@ interface Traits {
   readonly className?: string;
   readonly text?: string;
   readonly testId?: string;
-  /** `auto`: the text's own first strong character decides. */
+  /** With `auto`, the first character with a direction sets the direction of the text. */
   readonly dir?: "auto";
 }
 
-/** Makes an element. Whatever people wrote goes in as text and never as markup. */
+/** Creates an element. `text` is inserted as text, never as HTML. */
 export function make<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   { className, text, testId, dir }: Traits = {},

@@ -29,7 +29,7 @@ element("sign-out", HTMLButtonElement).addEventListener("click", async () => {
   closeChat();
   chat.forget();
   history.replaceState(null, "", location.pathname);
-  // The form comes after the answer: its cookie must not overtake that of the next sign-in.
+  // Show the form after the response, so that its cookie cannot replace that of the next sign-in.
   try {
     await signOut();
     signIn.show();

@@ -6,14 +6,14 @@ interface Shown {
   readonly item: HTMLLIElement;
 }
 
-/** Messages that the server's history reaches back. */
+/** Maximum number of messages in the history of the server. */
 const HISTORY = 50;
 
-/** Messages kept on the page; older ones are dropped from the top. */
+/** Maximum number of messages on the page. Older messages are removed. */
 const MOST_SHOWN = 400;
-/** Messages of one author this close together share one head. */
+/** Maximum time between messages of one author that share a header, in milliseconds. */
 const TOGETHER_MS = 5 * 60_000;
-/** This near to the end, the list follows new messages. */
+/** Maximum distance from the end at which the list scrolls to new messages, in pixels. */
 const NEAR_PX = 80;
 const HUES = 6;
 
@@ -41,20 +41,20 @@ export class MessageList {
       this.#isFollowing = this.#isAtEnd();
       if (this.#isFollowing) this.#toNewest.hidden = true;
     });
-    // When the list gets lower, as for a phone's keyboard, the newest message stays in sight.
+    // When the keyboard of a phone makes the list smaller, the newest message stays visible.
     new ResizeObserver(() => {
       if (this.#isFollowing) this.#scrollToEnd();
     }).observe(this.#scroller);
   }
 
-  /** Whose messages are one's own, and whether others' can be deleted. */
+  /** Sets the id of the user, and whether the user can delete messages. */
   viewAs(myId: string, canDelete: boolean): void {
     this.#myId = myId;
     this.#canDelete = canDelete;
     for (const { message, item } of this.#shown) this.#adapt(item, message);
   }
 
-  /** Another room, or nobody: nothing is shown until its history comes. */
+  /** Removes all messages, for example before the history of another room is loaded. */
   clear(): void {
     this.#shown = [];
     this.#deleted.clear();
@@ -64,14 +64,20 @@ export class MessageList {
     this.#toNewest.hidden = true;
   }
 
-  /** The ids on the page, to be given to `show` with the history that is asked for now. */
+  /**
+   * Returns the ids on the page. Call it before a request for the history, and pass the result to
+   * `show`.
+   */
   ids(): ReadonlySet<number> {
     return new Set(this.#shown.map(({ message }) => message.id));
   }
 
   /**
-   * What the server knows now. What was on the page when it was asked and is not in the answer was deleted, unless
-   * it is older than the history reaches. Messages pushed while the answer was on its way stay.
+   * Shows the history of the server. A message that was on the page before the request and is not
+   * in the history was deleted, unless it is older than the history. Messages that were received
+   * during the request are kept.
+   *
+   * @param shownBefore ids that were on the page before the request
    */
   show(history: readonly ChatMessage[], shownBefore: ReadonlySet<number>): void {
     const oldest = history.length < HISTORY ? 0 : (history[0]?.id ?? 0);
@@ -138,7 +144,7 @@ export class MessageList {
       button.type = "button";
       button.ariaLabel = `Delete the message of ${message.username}`;
       button.addEventListener("click", () => {
-        // The list keeps the keyboard's place when the button goes with its message.
+        // The list gets the focus, because the button is removed with the message.
         button.disabled = true;
         this.#list.parentElement?.focus({ preventScroll: true });
         void this.#onDelete(message.id).finally(() => {
@@ -149,7 +155,7 @@ export class MessageList {
     }
   }
 
-  /** Puts the items into their order, days above their messages, and one head over what belongs together. */
+  /** Sorts the items, adds the days, and groups messages under one header. */
   #arrange(): void {
     for (const day of this.#list.querySelectorAll(".day")) day.remove();
     let before: ChatMessage | undefined;

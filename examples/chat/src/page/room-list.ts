@@ -1,7 +1,7 @@
 import type { Room } from "./api.ts";
 import { element, make } from "./elements.ts";
 
-/** The rooms to choose from, and the head of the chosen one. */
+/** The list of rooms, and the header of the current room. */
 export class RoomList {
   readonly #list = element("rooms", HTMLElement);
   readonly #title = element("current-room", HTMLElement);

@@ -3,7 +3,7 @@ import { element } from "./elements.ts";
 
 const DEMO_PASSWORD = "sallyport-demo";
 
-/** The form in front of the chat. */
+/** The sign-in form. */
 export class SignIn {
   readonly #entrance = element("entrance", HTMLElement);
   readonly #form = element("sign-in-form", HTMLFormElement);
@@ -29,7 +29,7 @@ export class SignIn {
     });
   }
 
-  /** @param words why the form is here again; nothing by default */
+  /** @param words message above the form. Default: no message */
   show(words = ""): void {
     this.#entrance.hidden = false;
     this.#password.value = "";
@@ -55,7 +55,7 @@ export class SignIn {
       await signIn(this.#email.value.trim(), this.#password.value);
       await this.#onSignedIn();
     } catch (error) {
-      this.#say(error instanceof ApiError ? error.message : "The server gave an answer that makes no sense.");
+      this.#say(error instanceof ApiError ? error.message : "The server returned an invalid response.");
       if (!(error instanceof ApiError)) throw error;
       if (error.status === 401) this.#password.select();
     } finally {

@@ -3,8 +3,8 @@ import { type Figure, figure } from "../figures.js";
 
 const ROUNDS = 15;
 
-/** What it costs to load the package in a process that has just started. */
-export async function starting(): Promise<readonly Figure[]> {
+/** Measures the processor time to import the package in a new process, in milliseconds. */
+export async function importCpu(): Promise<readonly Figure[]> {
   const script = `const before = process.cpuUsage();
     await import("sallyport");
     const { user, system } = process.cpuUsage(before);

@@ -1,39 +1,43 @@
 import WebSocket from "ws";
 
-/** The header by which the app recognizes the user of a token request. */
-export const LOGIN = "x-bench-user";
+/** The header that identifies the user of a token request. */
+export const USER_HEADER = "x-bench-user";
 /**
- * How long an answer may take, in milliseconds. An event waits for up to 5 s for its turn or a connection, and then for up to 5.5 s for a
- * statement. The rest is for a process that has many messages to catch up on.
+ * Maximum time of a call, in milliseconds. An event waits for up to 5 s in a queue and for up to
+ * 5.5 s for a statement. The rest allows for a backlog of messages in the process.
  */
-const ANSWER_MS = 15_000;
-/** The share of calls in whose place a client disconnects. */
-const HANG_UP_SHARE = 0.01;
+const CALL_TIMEOUT_MS = 15_000;
+/** Share of calls that are replaced by a disconnect. */
+const DISCONNECT_SHARE = 0.01;
 const ROOMS = 200;
-interface Answer {
+
+interface CallResult {
   readonly ok: boolean;
   readonly status: number;
 }
 
-/** The answer of a call whose socket was closed. */
-const CLOSED: Answer = { ok: false, status: 0 };
+/** The result of a call if the socket was closed before the response. */
+const CLOSED: CallResult = { ok: false, status: 0 };
 
-/** A user with one socket, who connects again whenever it is lost. */
-export class Person {
+/** A user with one socket that reconnects after it was closed. */
+export class SoakClient {
   readonly #user: string;
   readonly #url: string;
   readonly #appUrl: string;
   readonly #text: string;
-  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  readonly #pending = new Map<number, (result: CallResult) => void>();
   #socket: WebSocket | undefined;
   #connecting: Promise<void> | undefined;
-  #isSilent = false;
-  #last = 0;
-  /** Calls that were answered with ok, and those that were answered with 403 or not at all, because the connection was closed. */
-  answered = 0;
+  #isPaused = false;
+  #lastId = 0;
+  /** Number of successful calls. */
+  succeeded = 0;
+  /**
+   * Number of calls that were denied with 403, or that ended because the connection was closed.
+   */
   denied = 0;
 
-  /** @param text what it sends to its room */
+  /** @param text the text that the client sends to its channel */
   constructor(user: string, { url, appUrl, text }: { url: string; appUrl: string; text: string }) {
     this.#user = user;
     this.#url = url;
@@ -56,54 +60,56 @@ export class Person {
     return this.#connecting;
   }
 
-  /** Stops reading what the server sends, for a time. Calls that wait for an answer end without one. */
+  /**
+   * Stops reading from the socket for a time, in milliseconds. Ends the pending calls as closed.
+   */
   stopReading(ms: number): void {
     const socket = this.#socket;
-    if (!socket || socket.readyState !== WebSocket.OPEN || this.#isSilent) return;
-    this.#isSilent = true;
-    this.#endCalls();
+    if (!socket || socket.readyState !== WebSocket.OPEN || this.#isPaused) return;
+    this.#isPaused = true;
+    this.#closePendingCalls();
     socket.pause();
     setTimeout(() => {
-      this.#isSilent = false;
+      this.#isPaused = false;
       socket.resume();
     }, ms);
   }
 
   /**
-   * Makes a call, or disconnects now and then.
+   * Calls a handler, or connects if the client is disconnected. Sometimes disconnects instead.
    *
-   * @throws Error if it is not answered in time, or with a status that neither a lost permission nor a lost socket explains
+   * @throws Error if the call times out, or fails with a status other than 403
    */
-  async live(handler: string): Promise<void> {
-    if (this.#isSilent) return;
+  async callOrReconnect(handler: string): Promise<void> {
+    if (this.#isPaused) return;
     if (!this.#socket) return this.connect();
-    if (Math.random() < HANG_UP_SHARE) return this.#socket.close();
+    if (Math.random() < DISCONNECT_SHARE) return this.#socket.close();
     const { ok, status } = await this.#call(handler);
-    if (ok) this.answered++;
+    if (ok) this.succeeded++;
     else if (status === 0 || status === 403) this.denied++;
     else throw new Error(`${handler}: ${status}`);
   }
 
   async #connect(): Promise<void> {
-    const headers = { [LOGIN]: this.#user };
+    const headers = { [USER_HEADER]: this.#user };
     const response = await fetch(`${this.#appUrl}/api/ws-token`, { method: "POST", headers });
     const { token } = (await response.json()) as { token: string };
     if (response.status !== 200) throw new Error(`token: ${response.status}`);
     const socket = new WebSocket(`${this.#url}?ws_token=${token}`, { headers });
     socket.on("message", (data) => {
       const { id, ok, status } = JSON.parse(data.toString()) as { id?: number; ok: boolean; status: number };
-      if (id !== undefined) this.#waiting.get(id)?.({ ok, status });
+      if (id !== undefined) this.#pending.get(id)?.({ ok, status });
     });
     socket.on("close", () => {
       if (this.#socket !== socket) return;
       this.#socket = undefined;
-      this.#endCalls();
+      this.#closePendingCalls();
     });
     await new Promise<void>((resolve, reject) => {
       socket.once("open", resolve);
       socket.once("unexpected-response", (_request, { statusCode }) => {
         socket.terminate();
-        // The permission can end between the token and the handshake.
+        // The permission can be revoked between the token and the handshake.
         if (statusCode === 403) resolve();
         else reject(new Error(`connect: ${statusCode}`));
       });
@@ -112,27 +118,27 @@ export class Person {
     if (socket.readyState === WebSocket.OPEN) this.#socket = socket;
   }
 
-  #call(handler: string): Promise<Answer> {
+  #call(handler: string): Promise<CallResult> {
     const socket = this.#socket;
     if (!socket) return Promise.resolve(CLOSED);
-    const id = ++this.#last;
+    const id = ++this.#lastId;
     const room = `rooms/${Math.floor(Math.random() * ROOMS)}`;
-    const fields = handler === "say" ? { text: this.#text } : { room };
+    const body = handler === "say" ? { text: this.#text } : { room };
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#waiting.delete(id);
-        reject(new Error(`${handler}: no answer for ${ANSWER_MS / 1000} s`));
-      }, ANSWER_MS);
-      this.#waiting.set(id, (answer) => {
+        this.#pending.delete(id);
+        reject(new Error(`${handler}: no response for ${CALL_TIMEOUT_MS / 1000} s`));
+      }, CALL_TIMEOUT_MS);
+      this.#pending.set(id, (result) => {
         clearTimeout(timer);
-        this.#waiting.delete(id);
-        resolve(answer);
+        this.#pending.delete(id);
+        resolve(result);
       });
-      socket.send(JSON.stringify({ ...fields, handler, id }));
+      socket.send(JSON.stringify({ ...body, handler, id }));
     });
   }
 
-  #endCalls(): void {
-    for (const answer of this.#waiting.values()) answer(CLOSED);
+  #closePendingCalls(): void {
+    for (const complete of this.#pending.values()) complete(CLOSED);
   }
 }

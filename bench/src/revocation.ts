@@ -14,8 +14,10 @@ import WebSocket from "ws";
 import { type Figure, figure, p99 } from "./figures.js";
 
 const SOCKETS = 1000;
-const AT_ONCE = 50;
-const LOGIN = "x-bench-user";
+/** Number of sockets that connect at the same time. */
+const BATCH_SIZE = 50;
+/** The header that identifies the user of a token request. */
+const USER_HEADER = "x-bench-user";
 
 const chat = definePermissions("chat", { use: "Use" });
 class ChatView extends WebSocketView {
@@ -23,16 +25,20 @@ class ChatView extends WebSocketView {
   ping = handler(() => "pong");
 }
 
-if (process.argv[2] === "outside") await outside(process.argv[3] as string, process.argv[4] as string);
+if (process.argv[2] === "clients") await runClients(process.argv[3] as string, process.argv[4] as string);
 
 /**
- * Revoke → last of 1 000 sockets closed, of 1 000 users who had the right through one group: from the call of `revoke()` to
- * the last close event at the sockets' other ends. Two instances share the database: the one that serves, and another; they
- * revoke in turn. Gateway and clients are real, in a process of their own.
+ * Measures the time from a call of `revoke()` until 1 000 clients have received the close event, in
+ * milliseconds. The clients are 1 000 users who have the permission through one group.
+ *
+ * Two instances share the database, and only one receives events. They revoke in alternation. The
+ * local gateway and the clients run in a child process.
+ *
+ * @param rounds number of revocations
  */
-export async function evictionTimes(rounds: number): Promise<readonly Figure[]> {
+export async function revocationTimes(rounds: number): Promise<readonly Figure[]> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
-  const instance = () =>
+  const createInstance = () =>
     createSallyport({
       onDecision: () => undefined,
       storage: sqlite(join(folder, "bench.db")),
@@ -40,7 +46,7 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
       views: { "/ws/chat": ChatView },
       allowMissingOrigin: true,
       authenticate: (request) => {
-        const userId = request.headers.get(LOGIN);
+        const userId = request.headers.get(USER_HEADER);
         return userId === null ? null : { userId };
       },
       limits: {
@@ -51,26 +57,26 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
         tokensPerUser: false,
       },
     });
-  const [serving, other] = [instance(), instance()];
+  const [serving, other] = [createInstance(), createInstance()];
   await serving.migrate();
   const server = createServer(nodeListener(serving));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const appUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const secret = gatewaySecret();
-  const child = fork(fileURLToPath(import.meta.url), ["outside", appUrl, secret]);
-  const { apiId, endpoint } = (await told(child)) as { apiId: string; endpoint: string };
+  const child = fork(fileURLToPath(import.meta.url), ["clients", appUrl, secret]);
+  const { apiId, endpoint } = (await nextMessage(child)) as { apiId: string; endpoint: string };
   await serving.registerGateway({ name: "local", apiId, endpoint, secret });
-  for (let user = 0; user < SOCKETS; user++) await serving.access.users.addToGroup(`user-${user}`, "Crew");
+  for (let user = 0; user < SOCKETS; user++) await serving.access.users.addToGroup(`user-${user}`, "Members");
 
   const readings: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    await serving.access.grant({ group: "Crew" }, chat.use);
+    await serving.access.grant({ group: "Members" }, chat.use);
     child.send("connect");
-    await told(child);
-    const closed = told(child);
-    const begun = process.hrtime.bigint();
-    const revoking = (round % 2 === 0 ? serving : other).access.revoke({ group: "Crew" }, chat.use);
-    readings.push(Number(BigInt((await closed) as string) - begun) / 1_000_000);
+    await nextMessage(child);
+    const closed = nextMessage(child);
+    const startedAt = process.hrtime.bigint();
+    const revoking = (round % 2 === 0 ? serving : other).access.revoke({ group: "Members" }, chat.use);
+    readings.push(Number(BigInt((await closed) as string) - startedAt) / 1_000_000);
     await revoking;
   }
   child.kill();
@@ -80,29 +86,35 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
   await other.close();
   await rm(folder, { recursive: true, force: true });
   return [
-    figure("revoke → last of 1 000 sockets closed", "ms", readings),
-    figure(`the same, p99 of ${rounds} rounds`, "ms", [p99(readings)], 500),
+    figure("revoke → last of 1 000 connections closed", "ms", readings),
+    figure(`revoke → last of 1 000 connections closed, p99 of ${rounds} rounds`, "ms", [p99(readings)], 500),
   ];
 }
 
-function told(child: ChildProcess): Promise<unknown> {
+function nextMessage(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve) => child.once("message", resolve));
 }
 
-/** The gateway and the thousand clients: connects them when asked, and tells when the last has been closed. */
-async function outside(appUrl: string, secret: string): Promise<void> {
+/**
+ * Runs the local gateway and the clients. Each message from the parent process connects all
+ * clients. Sends the time of the last close event, in nanoseconds.
+ */
+async function runClients(appUrl: string, secret: string): Promise<void> {
   const gateway = await startLocalGateway({ target: `${appUrl}/ws/chat/`, port: 0, secret });
   const connect = async (user: string) => {
-    const response = await fetch(`${appUrl}/api/ws-token`, { method: "POST", headers: { [LOGIN]: user } });
+    const response = await fetch(`${appUrl}/api/ws-token`, {
+      method: "POST",
+      headers: { [USER_HEADER]: user },
+    });
     const { token } = (await response.json()) as { token: string };
-    const socket = new WebSocket(`${gateway.url}?ws_token=${token}`, { headers: { [LOGIN]: user } });
+    const socket = new WebSocket(`${gateway.url}?ws_token=${token}`, { headers: { [USER_HEADER]: user } });
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     return socket;
   };
   process.on("message", async () => {
     const sockets: WebSocket[] = [];
-    for (let from = 0; from < SOCKETS; from += AT_ONCE) {
-      const users = Array.from({ length: AT_ONCE }, (_, index) => `user-${from + index}`);
+    for (let from = 0; from < SOCKETS; from += BATCH_SIZE) {
+      const users = Array.from({ length: BATCH_SIZE }, (_, index) => `user-${from + index}`);
       sockets.push(...(await Promise.all(users.map(connect))));
     }
     const closed = Promise.all(

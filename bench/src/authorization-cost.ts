@@ -16,7 +16,7 @@ import type { EventServices } from "../../build/services.js";
 import type { Subject } from "../../build/storage/stores/users.js";
 import { Channels } from "../../build/views/channels.js";
 import { mountViews } from "../../build/views/mount.js";
-import { type Figure, figure, timed } from "./figures.js";
+import { type Figure, figure, measureNs } from "./figures.js";
 
 const chat = definePermissions("chat", {
   use: "Use",
@@ -26,14 +26,14 @@ const chat = definePermissions("chat", {
 });
 const catalog = new PermissionCatalog([chat]);
 const isKnown = (permission: string) => catalog.find(permission) !== undefined;
-const grant = (permission: string) => ({ permission, group: "Crew", until: null });
-const HELD = [chat.invite, chat.broadcast, chat.moderate, chat.use];
+const grant = (permission: string) => ({ permission, group: "Members", until: null });
+const PERMISSIONS = [chat.invite, chat.broadcast, chat.moderate, chat.use];
 const subject = (userId: string): Subject => ({
   userId,
   isActive: true,
   isSuperuser: false,
-  permissions: HELD,
-  grants: HELD.map(grant),
+  permissions: PERMISSIONS,
+  grants: PERMISSIONS.map(grant),
 });
 
 class ChatView extends WebSocketView {
@@ -42,49 +42,52 @@ class ChatView extends WebSocketView {
   say = handler({ allPermissionsRequired: [chat.moderate] }, () => ({ ok: true }));
 }
 
-/** What judging costs, with everything already in memory. */
-export async function checks(): Promise<readonly Figure[]> {
+/** Measures the cost of permission checks, with all data in memory. */
+export async function authorizationCost(): Promise<readonly Figure[]> {
   const [anyAll] = [...mountViews({ "/ws/chat": ChatView }, catalog, new Channels([], catalog)).values()].map(
     ({ rule }) => rule,
   );
   const user = subject("u1");
-  const one = await timed(() => evaluateRule(anyAll as Rule, user), { runs: 2_000_000 });
+  const evaluation = await measureNs(() => evaluateRule(anyAll as Rule, user), { runs: 2_000_000 });
   return [
-    figure("any + all check, warm", "ns", one, 150),
+    figure("rule with any and all permissions, after a warm-up", "ns", evaluation, 150),
     figure(
-      "whole gate of a message, without HTTP and SQL",
+      "authorization of a message, without HTTP and SQL",
       "µs",
-      (await wholeGate()).map(inMicroseconds),
+      (await messageHandling()).map(inMicroseconds),
       25,
     ),
-    figure("checks of 10 000 recipients", "ms", (await recipients()).map(inMilliseconds), 1),
+    figure("checks of 10 000 recipients", "ms", (await recipientChecks()).map(inMilliseconds), 1),
   ];
 }
 
 const inMicroseconds = (ns: number) => ns / 1000;
 const inMilliseconds = (ns: number) => ns / 1_000_000;
 
-/** View's rule, channel's rule and the send's own, for ten thousand users. */
-function recipients(): Promise<number[]> {
+/**
+ * Evaluates the rules of the view, the channel and the send for 10 000 users. Returns nanoseconds.
+ */
+function recipientChecks(): Promise<number[]> {
   const rules = [
     compileRule("view", [{ permissionsRequired: [chat.use, chat.moderate] }], isKnown),
     compileRule("channel", [{ allPermissionsRequired: [chat.use] }], isKnown),
     compileRule("send", [{ permissionsRequired: [chat.broadcast] }], isKnown),
   ];
-  // As pages of sessions bring them along: 500 at a time, each page with twenty different lists of rights.
+  // A page has 500 connections and 20 different lists of permissions, as pages from the database
+  // do.
   const pages = Array.from({ length: 20 }, (_, page) => {
-    const lists = Array.from({ length: 20 }, () => [...HELD]);
+    const lists = Array.from({ length: 20 }, () => [...PERMISSIONS]);
     return Array.from({ length: 500 }, (_, index) => {
-      const permissions = lists[index % lists.length] ?? HELD;
+      const permissions = lists[index % lists.length] ?? PERMISSIONS;
       return { ...subject(`u${page * 500 + index}`), permissions };
     });
   });
-  return timed(
+  return measureNs(
     () => {
       let permitted = 0;
       for (const page of pages) {
         const evaluateRule = new PageEvaluator(rules);
-        for (const who of page) if (evaluateRule.isAllowed(who)) permitted++;
+        for (const user of page) if (evaluateRule.isAllowed(user)) permitted++;
       }
       return permitted;
     },
@@ -92,11 +95,14 @@ function recipients(): Promise<number[]> {
   );
 }
 
-/** High enough to be counted and never reached. */
+/** Limits that are counted and never reached. */
 const LIMITS = { messagesPerConnection: Number.MAX_SAFE_INTEGER, messagesPerUser: Number.MAX_SAFE_INTEGER };
 
-/** The real story of a message, from the decoded call to the encoded answer, over a session that is at hand. */
-function wholeGate(): Promise<number[]> {
+/**
+ * Handles a message, from the decoded call to the encoded response, with a connection from memory.
+ * Returns nanoseconds.
+ */
+function messageHandling(): Promise<number[]> {
   const secret = "s".repeat(64);
   const gateway = {
     id: "g",
@@ -107,7 +113,7 @@ function wholeGate(): Promise<number[]> {
     secretHashes: [hashSecret(secret)],
     replies: "route",
   };
-  const session = {
+  const connection = {
     ...subject("u1"),
     id: "s1",
     gatewayId: "g",
@@ -121,21 +127,21 @@ function wholeGate(): Promise<number[]> {
   const gateways = { list: async () => [gateway], listAnew: async () => [gateway] };
   const views = mountViews({ "/ws/chat": ChatView }, catalog, new Channels([], catalog));
   const view = views.get("/ws/chat");
-  if (!view) throw new Error("not mounted");
+  if (!view) throw new Error("The view /ws/chat is not mounted.");
   const limits = parseOptions("limits", limitsSchema, LIMITS);
   const channels = [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })];
   const services = {
     auth: { gatewayAuthenticator: new GatewayAuthenticator(gateways as never, "secret") },
     changedSubjects: new ChangedSubjects(),
     definitions: { channels: new Channels(channels, catalog), permissions: catalog, views },
-    // Collects, and writes nothing.
+    // Collects activity and does not write it.
     connections: { activity: new Activity({} as never, () => undefined) },
     limits: {
       messageLimits: new MessageLimits(new LimitSettings(limits, views)),
       messagesInFlight: new MessagesInFlight(limits),
     },
     reports: { decisionLog: { isSampled: () => false } },
-    store: { connections: { find: async () => session } },
+    store: { connections: { find: async () => connection } },
   } as unknown as EventServices;
   const frame = new TextEncoder().encode('{"handler":"say","id":1,"message":"hello"}');
   const headers: Record<string, string> = {
@@ -144,7 +150,7 @@ function wholeGate(): Promise<number[]> {
     "x-sallyport-stage": "dev",
   };
   const http = { header: (name: string) => headers[name], body: async () => frame } as unknown as HttpCall;
-  return timed(
+  return measureNs(
     async () => {
       const decision = createDecisionContext("message", "/ws/chat/default");
       const call = decodeGatewayCall("message", http) as MessageCall;
