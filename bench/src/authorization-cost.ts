@@ -10,7 +10,7 @@ import { parseOptions } from "../../build/options.js";
 import { PermissionCatalog } from "../../build/permissions/define.js";
 import { compileRule, evaluateRule, PageEvaluator, type Rule } from "../../build/permissions/rules.js";
 import { decodeGatewayCall, type MessageCall } from "../../build/protocol/gateway-call.js";
-import type { HttpCall } from "../../build/protocol/http-call.js";
+import type { HttpRequest } from "../../build/protocol/http.js";
 import { ChangedSubjects } from "../../build/revocation/changed-subjects.js";
 import type { EventServices } from "../../build/services.js";
 import type { Subject } from "../../build/storage/stores/users.js";
@@ -149,7 +149,7 @@ function messageHandling(): Promise<number[]> {
     "x-sallyport-secret": secret,
     "x-sallyport-stage": "dev",
   };
-  const http = { header: (name: string) => headers[name], body: async () => frame } as unknown as HttpCall;
+  const http = { header: (name: string) => headers[name], body: async () => frame } as unknown as HttpRequest;
   return measureNs(
     async () => {
       const decision = createDecisionContext("message", "/ws/chat/default");

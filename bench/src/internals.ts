@@ -1,8 +1,9 @@
-import type { HttpAnswer, HttpCall, Sallyport, SallyportOptions } from "sallyport";
+import type { Sallyport, SallyportOptions } from "sallyport";
+import type { HttpRequest, HttpResponse } from "../../build/protocol/http.js";
 
 /** The internal members of a Sallyport object. */
 interface Internals {
-  answer(http: HttpCall): Promise<HttpAnswer | undefined>;
+  answer(http: HttpRequest): Promise<HttpResponse | undefined>;
   start(): void;
   with(options: Partial<SallyportOptions>): Sallyport;
 }
