@@ -46,7 +46,7 @@ describe("a caller with a secret", () => {
 
   test.each([
     ["no secret", {}, "it has no x-sallyport-secret header"],
-    ["a secret of nobody's", { secret: "3".repeat(64) }, "is not the secret of a registered gateway"],
+    ["a secret of no gateway", { secret: "3".repeat(64) }, "is not the secret of a registered gateway"],
     [
       "a joined header",
       { secret: `${SECRETS.one},${SECRETS.two}` },
@@ -57,9 +57,9 @@ describe("a caller with a secret", () => {
     ["another stage beside it", { secret: SECRETS.one, stage: "dev" }, 'names stage "dev"'],
     ["an API's id alone", { apiId: "api-1", stage: "prod" }, "it has no x-sallyport-secret header"],
   ])("is rejected: %s", async (_name, fields, words) => {
-    const refusal = await gatewayAuthenticator.check(call(fields)).catch((error: unknown) => error);
-    expect(refusal).toBeInstanceOf(RequestError);
-    expect(refusal).toMatchObject({ reason: "caller", message: expect.stringContaining(words) });
+    const rejection = await gatewayAuthenticator.check(call(fields)).catch((error: unknown) => error);
+    expect(rejection).toBeInstanceOf(RequestError);
+    expect(rejection).toMatchObject({ reason: "caller", message: expect.stringContaining(words) });
   });
 
   test("is found synchronously while the list is fresh, and its API id and stage are checked", () => {

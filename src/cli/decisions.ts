@@ -57,11 +57,6 @@ async function filterOf(
   return { user: id, verdict, reason, since, limit };
 }
 
-/** Returns the verdict as the command prints it. A denial is stored as "refused". */
-function verdictOf({ verdict }: Decision): "allowed" | "denied" {
-  return verdict === "denied" ? "denied" : verdict;
-}
-
 async function list(
   sallyport: Sallyport,
   terminal: Terminal,
@@ -114,7 +109,7 @@ async function formatDecisions(sallyport: Sallyport, decisions: readonly Decisio
     const { at, status, reason, userId = null, event, view, handler, channel } = decision;
     return [
       formatInstant(at),
-      verdictOf(decision),
+      decision.verdict,
       reason === undefined ? `${status}` : `${status} ${reason}`,
       names.name(userId),
       [event, view, handler, channel].filter(Boolean).join(" "),
@@ -126,7 +121,7 @@ async function formatDecisions(sallyport: Sallyport, decisions: readonly Decisio
     json: decisions.map((decision) => ({
       label: names.label(decision.userId ?? null),
       ...decision,
-      verdict: verdictOf(decision),
+      verdict: decision.verdict,
     })),
     lines: aligned(rows),
   };

@@ -30,11 +30,11 @@ class Backend {
   onToken: () => TokenResponse | Promise<TokenResponse> = () => ({});
   onFrame: (frame: Json, webSocket: WebSocket) => void = (frame, webSocket) =>
     webSocket.send(JSON.stringify({ id: frame.id, ok: true, status: 200, result: { text: frame.text } }));
-  refuseHandshakes = false;
+  rejectHandshakes = false;
   readonly #server: Server = createServer((request, response) => void this.#token(request, response));
   readonly #webSockets = new WebSocketServer({
     server: this.#server,
-    verifyClient: (_info, decide) => decide(!this.refuseHandshakes, 403),
+    verifyClient: (_info, decide) => decide(!this.rejectHandshakes, 403),
   });
 
   async start(): Promise<this> {
@@ -122,7 +122,7 @@ async function errorOf(promise: Promise<unknown>): Promise<CallError> {
   return error as CallError;
 }
 
-const refusal = (status: number, error: string, headers?: Record<string, string>): TokenResponse => ({
+const rejection = (status: number, error: string, headers?: Record<string, string>): TokenResponse => ({
   status,
   body: { ok: false, error, reference: "ref-1" },
   ...(headers ? { headers } : {}),
@@ -212,7 +212,7 @@ describe("a call", () => {
   });
 
   it("without a connection rejects with sent: false", async () => {
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     const error = await errorOf(open().call.echo({ text: "x" }, { timeoutMs: 60 }));
     expect(error).toMatchObject({ status: 0, sent: false });
     expect(backend.frames).toEqual([]);
@@ -391,10 +391,10 @@ describe("the token", () => {
   it("B68 is requested again for each attempt, failed handshakes included", async () => {
     const socket = open();
     await reached(socket, "open");
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     backend.sockets[0]?.terminate();
     await expect.poll(() => backend.tokenRequests.length).toBeGreaterThanOrEqual(4);
-    backend.refuseHandshakes = false;
+    backend.rejectHandshakes = false;
     await reached(socket, "open");
     const used = backend.connects.at(-1)?.get("ws_token");
     expect(used).toBe(`token-${backend.tokenRequests.length}`);
@@ -442,13 +442,13 @@ describe("the token", () => {
 describe("a rejection by the token endpoint", () => {
   it.each([401, 403])("with %i is reported, is not retried, and rejects pending calls", async (status) => {
     stopTimers();
-    backend.onToken = () => refusal(status, "Permission denied.");
+    backend.onToken = () => rejection(status, "Permission denied.");
     const socket = open();
     const states: string[] = [];
     socket.on("state", (state) => states.push(state));
-    const refused = next(socket, "denied");
+    const rejected = next(socket, "denied");
     const call = errorOf(socket.call.echo({ text: "x" }));
-    expect(await refused).toEqual({ status, error: "Permission denied.", reference: "ref-1" });
+    expect(await rejected).toEqual({ status, error: "Permission denied.", reference: "ref-1" });
     expect(await call).toMatchObject({ status, reference: "ref-1", sent: false });
     expect(socket.state).toBe("denied");
     expect(await errorOf(socket.call.ping())).toMatchObject({ status, reference: "ref-1" });
@@ -458,7 +458,7 @@ describe("a rejection by the token endpoint", () => {
   });
 
   it("ends when the app calls reconnect() and the token endpoint returns a token", async () => {
-    backend.onToken = () => refusal(403, "Permission denied.");
+    backend.onToken = () => rejection(403, "Permission denied.");
     const socket = open();
     await reached(socket, "denied");
     backend.onToken = () => ({});
@@ -468,7 +468,7 @@ describe("a rejection by the token endpoint", () => {
   });
 
   it("can be followed by reconnect() and a new call in its listener", async () => {
-    backend.onToken = () => refusal(403, "Permission denied.");
+    backend.onToken = () => rejection(403, "Permission denied.");
     const socket = open();
     const first = errorOf(socket.call.echo({ text: "first" }));
     const second = new Promise((resolve, reject) => {
@@ -485,7 +485,7 @@ describe("a rejection by the token endpoint", () => {
 
   it("with 429 is retried after the time in Retry-After", async () => {
     stopTimers();
-    backend.onToken = () => refusal(429, "Too many requests.", { "retry-after": "1" });
+    backend.onToken = () => rejection(429, "Too many requests.", { "retry-after": "1" });
     const socket = open();
     const waiting = errorOf(socket.call.ping());
     expect(await next(socket, "denied")).toMatchObject({ status: 429, retryAfterMs: 1_000 });
@@ -876,18 +876,18 @@ describe("an environment where no attempt to connect can succeed", () => {
 
 describe("a failed handshake", () => {
   it("is an error event with a code, and is retried", async () => {
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     const socket = open();
     expect(await next(socket, "error")).toEqual({
       message: expect.stringMatching(/^The WebSocket handshake failed\..*"view"/),
       code: "HANDSHAKE_FAILED",
     });
-    backend.refuseHandshakes = false;
+    backend.rejectHandshakes = false;
     await reached(socket, "open");
   });
 
   it("ends the attempts after ten in a row if no connection was open before", async () => {
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     const socket = open();
     const call = errorOf(socket.call.ping());
     const errors: unknown[] = [];
@@ -900,7 +900,7 @@ describe("a failed handshake", () => {
     await letTimePass();
     expect(backend.tokenRequests).toHaveLength(10);
     vi.useRealTimers();
-    backend.refuseHandshakes = false;
+    backend.rejectHandshakes = false;
     socket.reconnect();
     await reached(socket, "open");
   });
@@ -908,17 +908,17 @@ describe("a failed handshake", () => {
   it("is retried without a limit if a connection was open before", async () => {
     const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
     await reached(socket, "open");
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     backend.sockets[0]?.terminate();
     await expect.poll(() => backend.tokenRequests.length).toBeGreaterThan(12);
-    backend.refuseHandshakes = false;
+    backend.rejectHandshakes = false;
     await reached(socket, "open");
   });
 
   it("after a change of the channel is counted from zero", async () => {
     const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
     await reached(socket, "open");
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     socket.reconnect({ channel: "rooms/other" });
     expect(await next(socket, "denied")).toMatchObject({ code: "HANDSHAKE_FAILED" });
     expect(backend.tokenRequests).toHaveLength(11);
@@ -927,7 +927,7 @@ describe("a failed handshake", () => {
   it("does not count while the token endpoint cannot be reached", async () => {
     let isReachable = true;
     let requests = 0;
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     const socket = open({
       backoff: { baseMs: 1, maxMs: 1 },
       token: async () => {
@@ -1014,7 +1014,7 @@ describe("events of the page", () => {
     fire("visibilitychange");
     expect(socket.state).toBe("reconnecting");
     socket.close();
-    const limited = await waiting(refusal(429, "Too many requests.", { "retry-after": "60" }));
+    const limited = await waiting(rejection(429, "Too many requests.", { "retry-after": "60" }));
     fire("online");
     expect(limited.state).toBe("reconnecting");
     expect(backend.tokenRequests).toHaveLength(2);
@@ -1033,13 +1033,13 @@ describe("events of the page", () => {
   });
 
   it("try again after failed handshakes ended the attempts, but not after a denial", async () => {
-    backend.refuseHandshakes = true;
+    backend.rejectHandshakes = true;
     const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
     await reached(socket, "denied");
-    backend.refuseHandshakes = false;
+    backend.rejectHandshakes = false;
     fire("visibilitychange");
     await reached(socket, "open");
-    backend.onToken = () => refusal(403, "Permission denied.");
+    backend.onToken = () => rejection(403, "Permission denied.");
     socket.reconnect();
     await reached(socket, "denied");
     const requests = backend.tokenRequests.length;

@@ -414,10 +414,10 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     this.#emit("denied", { status, error: message, reference, retryAfterMs, ...(code && { code }) });
   }
 
-  #deny(refusal: CallError): void {
-    this.#denial = refusal;
+  #deny(denial: CallError): void {
+    this.#denial = denial;
     // Before the event: a listener of the state can connect again and make new calls.
-    this.#calls.rejectUnsent(refusal);
+    this.#calls.rejectUnsent(denial);
     this.#setState("denied");
   }
 

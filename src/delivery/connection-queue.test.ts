@@ -46,11 +46,11 @@ test("a sender that stopped waiting does not count", () => {
 });
 
 test("no sender waits for a queue that is rejected, is too slow, or has 16 waiting senders", async () => {
-  const refused = full();
-  const waiting = refused.waitForPlace();
-  for (let call = 0; call < 3; call++) refused.refused((refusals) => refusals.inRow++);
+  const rejected = full();
+  const waiting = rejected.waitForPlace();
+  for (let call = 0; call < 3; call++) rejected.rejected((rejections) => rejections.inRow++);
   await waiting?.ready;
-  expect([refused.waitForPlace(), refused.isStuck]).toEqual([undefined, true]);
+  expect([rejected.waitForPlace(), rejected.isStuck]).toEqual([undefined, true]);
 
   const slow = full();
   const left = slow.waitForPlace();

@@ -37,7 +37,7 @@ export class ConnectionQueue<Post> {
   #waiting: Set<() => void> | undefined;
 
   /** Rejections of the connection. `undefined` for most connections, which have none. */
-  get refusals(): Rejections | undefined {
+  get rejections(): Rejections | undefined {
     return this.#rejections;
   }
 
@@ -58,10 +58,10 @@ export class ConnectionQueue<Post> {
 
   /** Whether senders must not wait for a place: calls are rejected, or too many senders wait. */
   get isStuck(): boolean {
-    return this.isRefused || (this.#waiting?.size ?? 0) >= MAX_WAITING_SENDERS;
+    return this.isRejected || (this.#waiting?.size ?? 0) >= MAX_WAITING_SENDERS;
   }
 
-  get isRefused(): boolean {
+  get isRejected(): boolean {
     return (this.#rejections?.inRow ?? 0) >= STUCK_REJECTIONS;
   }
 
@@ -70,10 +70,10 @@ export class ConnectionQueue<Post> {
    *
    * @param count adds the call to the rejections of the connection
    */
-  refused<Result>(count: (refusals: Rejections) => Result): Result {
+  rejected<Result>(count: (rejections: Rejections) => Result): Result {
     this.#rejections ??= noRejections();
     const result = count(this.#rejections);
-    if (this.isRefused) this.#wakeAll();
+    if (this.isRejected) this.#wakeAll();
     return result;
   }
 

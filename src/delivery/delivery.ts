@@ -222,7 +222,7 @@ export class Delivery {
     const { urgent = false } = options;
     if (!urgent) {
       if (queue.isFull && queue.isStuck && !queue.isTooSlow) {
-        if (queue.isRefused && !state.throttling.isAlone(queue.refusals)) return QUEUE_FULL;
+        if (queue.isRejected && !state.throttling.isAlone(queue.rejections)) return QUEUE_FULL;
         this.#closeTooSlow(queue, recipient);
       }
       if (queue.isTooSlow) return Promise.resolve(TOO_SLOW);
@@ -278,7 +278,7 @@ export class Delivery {
     const { urgent = false, shouldSend } = options;
     let startedAt: number | undefined;
     for (let attempt = 1; ; attempt++) {
-      const isSetAside = !urgent && throttling.isSetAside(queue.refusals);
+      const isSetAside = !urgent && throttling.isSetAside(queue.rejections);
       if (isSetAside) {
         startedAt ??= performance.now();
         const timedOut = await this.#enterAside(state, queue, post, startedAt + THROTTLED_RETRY_MS);
@@ -317,7 +317,7 @@ export class Delivery {
         if (isSetAside) requests.leaveAside(isThrottled);
         else requests.leave(isThrottled, ms);
       }
-      if (!urgent && !queue.isTooSlow && throttling.isTooSlow(queue.refusals)) {
+      if (!urgent && !queue.isTooSlow && throttling.isTooSlow(queue.rejections)) {
         this.#closeTooSlow(queue, recipient);
       }
       if (queue.isTooSlow && result.kind === "retry" && !urgent) return giveUp(post);
@@ -327,13 +327,13 @@ export class Delivery {
         !urgent &&
         result.kind === "retry" &&
         result.isThrottled === true &&
-        (rate.isSlowed || throttling.isSetAside(queue.refusals));
+        (rate.isSlowed || throttling.isSetAside(queue.rejections));
       const outcome = outcomeOf(result, post, { attempt, isPatient, forMs: performance.now() - startedAt });
       if (outcome) {
         post.isGivenUp = outcome.kind === "failed" && result.kind !== "failed";
         return outcome;
       }
-      const isStillAside = !urgent && throttling.isSetAside(queue.refusals);
+      const isStillAside = !urgent && throttling.isSetAside(queue.rejections);
       const endRetry = isStillAside ? undefined : requests.trackRetry();
       await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, MAX_BACKOFF_MS));
       endRetry?.();
@@ -355,11 +355,12 @@ export class Delivery {
   ): Promise<Outcome | undefined> {
     for (;;) {
       const leftMs = Math.max(0, until - performance.now());
-      const tooSlowInMs = throttling.tooSlowInMs(queue.refusals);
+      const tooSlowInMs = throttling.tooSlowInMs(queue.rejections);
       // After that time, other connections can still recover, so the check is repeated.
       const waitMs = Math.min(leftMs, Math.max(tooSlowInMs, TOO_SLOW_CHECK_MS));
       if ((await requests.enterAside(Math.ceil(waitMs))) ?? true) return undefined;
-      if (!queue.isTooSlow && throttling.isTooSlow(queue.refusals)) this.#closeTooSlow(queue, post.recipient);
+      if (!queue.isTooSlow && throttling.isTooSlow(queue.rejections))
+        this.#closeTooSlow(queue, post.recipient);
       if (queue.isTooSlow) return giveUp(post);
       if (performance.now() < until) continue;
       post.isGivenUp = true;
@@ -406,13 +407,13 @@ function countResult(
 ): boolean | undefined {
   if (result.kind !== "retry") {
     // A close or a gone connection does not show that the client reads.
-    throttling.accepted(result.kind === "ok" && !urgent ? queue.refusals : undefined);
+    throttling.accepted(result.kind === "ok" && !urgent ? queue.rejections : undefined);
     return false;
   }
   const { isThrottled = false } = result;
-  return queue.refused((refusals) => {
-    if (isThrottled) return throttling.refused(refusals) ? true : undefined;
-    throttling.failed(refusals);
+  return queue.rejected((rejections) => {
+    if (isThrottled) return throttling.rejected(rejections) ? true : undefined;
+    throttling.failed(rejections);
     return false;
   });
 }

@@ -254,7 +254,7 @@ describe("a message with a reserved form", () => {
     ["a notice whose type is a String object", { type: Object("sallyport.x") as string }],
     ["the answer to a call", { id: 1, ok: true, status: 200, result: "x" }],
     ["a failed call", { id: "a", ok: false, status: 403, error: "x", reference: "x" }],
-    ["a refusal", { ok: false, error: "x", reference: "x" }],
+    ["a rejection", { ok: false, error: "x", reference: "x" }],
     ["an answer whose type is undefined", { type: undefined, id: 1, ok: true }],
     ["an answer whose type is null", { type: null, id: 1, ok: true }],
     [

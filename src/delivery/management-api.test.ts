@@ -163,7 +163,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     await expect.poll(() => post(api, endpoint, "id=", "{}")).toEqual({ kind: "ok" });
   });
 
-  test("that is reset or refused by the network returns the error code", async () => {
+  test("that is reset or rejected by the network returns the error code", async () => {
     const api = open();
     answer = (request) => request.socket.destroy();
     expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "UND_ERR_SOCKET" });

@@ -13,18 +13,18 @@ beforeEach(() => {
 });
 
 /**
- * Makes one call to each connection. Those in `refused` are answered 429.
+ * Makes one call to each connection. Those in `rejected` are answered 429.
  * Returns how many of these counted as evidence that the endpoint throttles.
  */
-function round(refused: readonly Rejections[], accepted: readonly (Rejections | undefined)[]): number {
+function round(rejected: readonly Rejections[], accepted: readonly (Rejections | undefined)[]): number {
   let evidence = 0;
-  for (const refusals of refused) {
-    const isEvidence = throttling.refused(refusals, now);
+  for (const rejections of rejected) {
+    const isEvidence = throttling.rejected(rejections, now);
     if (isEvidence) evidence++;
     rate.answered(isEvidence, now);
   }
-  for (const refusals of accepted) {
-    throttling.accepted(refusals, now);
+  for (const rejections of accepted) {
+    throttling.accepted(rejections, now);
     rate.answered(false, now);
   }
   now += 200;
@@ -40,7 +40,7 @@ describe("connections that are throttled while others are served", () => {
     // The pace recovers while others are served.
     for (let call = 0; call < 20; call++) expect(round(silent, others)).toBe(0);
     expect(rate.share).toBe(1);
-    expect(silent.every((refusals) => throttling.isSetAside(refusals, now))).toBe(true);
+    expect(silent.every((rejections) => throttling.isSetAside(rejections, now))).toBe(true);
   });
 
   test("are too slow after three seconds, and not before", () => {
@@ -109,7 +109,7 @@ describe("an endpoint that throttles", () => {
     const [one = noRejections()] = connections(1);
     let evidence = 0;
     for (let call = 0; call < 200; call++) {
-      if (throttling.refused(one, now)) evidence++;
+      if (throttling.rejected(one, now)) evidence++;
       now += 1;
     }
     expect(evidence).toBe(2);

@@ -117,9 +117,9 @@ interface RateOptions {
 /**
  * Consecutive rejections after which a connection is set aside, if other connections are served.
  */
-const SET_ASIDE_REFUSALS = 2;
+const SET_ASIDE_REJECTIONS = 2;
 /** Minimum number of consecutive rejections after which a connection is too slow. */
-const TOO_SLOW_REFUSALS = 4;
+const TOO_SLOW_REJECTIONS = 4;
 /** Time of consecutive rejections after which a connection is too slow, in milliseconds. */
 const TOO_SLOW_MS = 3000;
 /** Number of recoveries within {@link RECOVERED_MS} that shows that the account is throttled. */
@@ -188,19 +188,19 @@ export class Throttling {
   /**
    * Counts an accepted call.
    *
-   * @param refusals rejections of the connection, or `undefined` if there are none
+   * @param rejections rejections of the connection, or `undefined` if there are none
    */
-  accepted(refusals: Rejections | undefined, now = performance.now()): void {
+  accepted(rejections: Rejections | undefined, now = performance.now()): void {
     this.#accepted++;
-    if (!refusals || refusals.inRow === 0) return;
-    if (refusals.streak > 0 && this.#recoveredAt.push(now) > RECOVERED) this.#recoveredAt.shift();
-    refusals.inRow = 0;
-    refusals.streak = 0;
+    if (!rejections || rejections.inRow === 0) return;
+    if (rejections.streak > 0 && this.#recoveredAt.push(now) > RECOVERED) this.#recoveredAt.shift();
+    rejections.inRow = 0;
+    rejections.streak = 0;
   }
 
   /** Counts a call that failed with another status than 429. */
-  failed(refusals: Rejections): void {
-    if (refusals.inRow++ === 0) this.#startStreak(refusals, performance.now());
+  failed(rejections: Rejections): void {
+    if (rejections.inRow++ === 0) this.#startStreak(rejections, performance.now());
   }
 
   /**
@@ -208,37 +208,39 @@ export class Throttling {
    *
    * @returns whether it shows that the endpoint throttles
    */
-  refused(refusals: Rejections, now = performance.now()): boolean {
-    const isRepeated = refusals.streak > 0;
+  rejected(rejections: Rejections, now = performance.now()): boolean {
+    const isRepeated = rejections.streak > 0;
     // A repeated rejection while other connections are served does not show throttling.
     const isEvidence =
-      now - refusals.evidenceAt >= EVIDENCE_EVERY_MS &&
-      (!isRepeated || this.#accepted === refusals.acceptedAtLast);
-    if (isEvidence) refusals.evidenceAt = now;
-    if (!isRepeated || this.#rate.isSlowed) this.#startStreak(refusals, now);
-    refusals.acceptedAtLast = this.#accepted;
-    refusals.inRow++;
-    refusals.streak++;
+      now - rejections.evidenceAt >= EVIDENCE_EVERY_MS &&
+      (!isRepeated || this.#accepted === rejections.acceptedAtLast);
+    if (isEvidence) rejections.evidenceAt = now;
+    if (!isRepeated || this.#rate.isSlowed) this.#startStreak(rejections, now);
+    rejections.acceptedAtLast = this.#accepted;
+    rejections.inRow++;
+    rejections.streak++;
     return isEvidence;
   }
 
   /**
    * Returns whether a connection is set aside: it is rejected while other connections are served.
    */
-  isSetAside(refusals: Rejections | undefined, now = performance.now()): boolean {
-    return refusals !== undefined && refusals.streak >= SET_ASIDE_REFUSALS && this.#isAlone(refusals, now);
+  isSetAside(rejections: Rejections | undefined, now = performance.now()): boolean {
+    return (
+      rejections !== undefined && rejections.streak >= SET_ASIDE_REJECTIONS && this.#isAlone(rejections, now)
+    );
   }
 
   /**
    * Returns whether a connection must be closed: it was rejected for too long while others were
    * served.
    */
-  isTooSlow(refusals: Rejections | undefined, now = performance.now()): boolean {
+  isTooSlow(rejections: Rejections | undefined, now = performance.now()): boolean {
     return (
-      refusals !== undefined &&
-      refusals.streak >= TOO_SLOW_REFUSALS &&
-      now - refusals.since >= TOO_SLOW_MS &&
-      this.#isAlone(refusals, now)
+      rejections !== undefined &&
+      rejections.streak >= TOO_SLOW_REJECTIONS &&
+      now - rejections.since >= TOO_SLOW_MS &&
+      this.#isAlone(rejections, now)
     );
   }
 
@@ -246,16 +248,16 @@ export class Throttling {
    * Returns the time until {@link isTooSlow} can be true without another rejection, in
    * milliseconds.
    */
-  tooSlowInMs(refusals: Rejections | undefined, now = performance.now()): number {
-    if (!refusals || refusals.streak < TOO_SLOW_REFUSALS) return Number.POSITIVE_INFINITY;
-    return Math.max(0, refusals.since + TOO_SLOW_MS - now);
+  tooSlowInMs(rejections: Rejections | undefined, now = performance.now()): number {
+    if (!rejections || rejections.streak < TOO_SLOW_REJECTIONS) return Number.POSITIVE_INFINITY;
+    return Math.max(0, rejections.since + TOO_SLOW_MS - now);
   }
 
   /**
    * Returns whether a connection is rejected while other connections of the endpoint are served.
    */
-  isAlone(refusals: Rejections | undefined, now = performance.now()): boolean {
-    return refusals !== undefined && refusals.inRow > 0 && this.#isAlone(refusals, now);
+  isAlone(rejections: Rejections | undefined, now = performance.now()): boolean {
+    return rejections !== undefined && rejections.inRow > 0 && this.#isAlone(rejections, now);
   }
 
   #isAlone({ acceptedAtStart }: Rejections, now: number): boolean {
@@ -267,9 +269,9 @@ export class Throttling {
     return this.#recoveredAt.length >= RECOVERED && now - first < RECOVERED_MS;
   }
 
-  #startStreak(refusals: Rejections, now: number): void {
-    refusals.streak = 0;
-    refusals.since = now;
-    refusals.acceptedAtStart = this.#accepted;
+  #startStreak(rejections: Rejections, now: number): void {
+    rejections.streak = 0;
+    rejections.since = now;
+    rejections.acceptedAtStart = this.#accepted;
   }
 }

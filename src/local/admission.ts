@@ -9,7 +9,7 @@ import type { Stage } from "./stages.ts";
 /** The result of an authorization: the event with the identity of the client, or a status. */
 type Admission =
   | { readonly kind: "admitted"; readonly event: ConnectEvent }
-  | { readonly kind: "refused"; readonly status: number; readonly error?: unknown };
+  | { readonly kind: "rejected"; readonly status: number; readonly error?: unknown };
 
 /**
  * Authorizes a connect at a stage, first by the authorization of the route, and then by the API
@@ -28,17 +28,17 @@ export async function authorizeConnect(
   let key = request.headers["x-api-key"];
   if (authorization?.type === "AWS_IAM") {
     const problem = checkSignature(request, Buffer.alloc(0), authorization.credentials);
-    if (problem !== undefined) return { kind: "refused", status: 403 };
+    if (problem !== undefined) return { kind: "rejected", status: 403 };
     admitted = { ...event, signer: signerOf(authorization.credentials) };
   } else if (authorization) {
     const result = await callAuthorizer(event, authorization, stage.arnOf("$connect"));
-    if (result.kind === "refused") return result;
+    if (result.kind === "rejected") return result;
     event.connection.authorizer = result.authorizer;
     if (expression === "$context.authorizer.usageIdentifierKey") key = result.usageIdentifierKey;
   }
   if (!expression) return { kind: "admitted", event: admitted };
   const found = stage.apiKeys.find(String(key ?? ""));
-  return found ? { kind: "admitted", event: { ...admitted, key: found } } : { kind: "refused", status: 403 };
+  return found ? { kind: "admitted", event: { ...admitted, key: found } } : { kind: "rejected", status: 403 };
 }
 
 /** Returns the only user of the local account, with ids in the form of AWS. */

@@ -55,7 +55,7 @@ type AuthorizerResult =
       /** The API key of the client in the result. */
       readonly usageIdentifierKey: string | undefined;
     }
-  | { readonly kind: "refused"; readonly status: 401 | 403 | 500; readonly error?: unknown };
+  | { readonly kind: "rejected"; readonly status: 401 | 403 | 500; readonly error?: unknown };
 
 /** The maximum size of a result, in bytes of JSON. Source: AWS developer guide, quotas. */
 const MAX_RESULT_BYTES = 8 * 1024;
@@ -93,7 +93,7 @@ export async function callAuthorizer(
   { handler, identity, timeoutMs }: DeployedAuthorizer,
   methodArn: string,
 ): Promise<AuthorizerResult> {
-  if (identity.some((source) => !source(event))) return { kind: "refused", status: 401 };
+  if (identity.some((source) => !source(event))) return { kind: "rejected", status: 401 };
   const startedAt = performance.now();
   const outcome = await callFunction(handler, authorizerEvent(event, methodArn), {
     requestId: event.requestId,
@@ -107,17 +107,17 @@ export async function callAuthorizer(
   }
   if (outcome.kind === "failed") {
     const isUnauthorized = messageOf(outcome.error) === "Unauthorized";
-    return isUnauthorized ? { kind: "refused", status: 401 } : failed(outcome.error);
+    return isUnauthorized ? { kind: "rejected", status: 401 } : failed(outcome.error);
   }
   const answer = answerOf(outcome.result, methodArn);
   if (typeof answer === "string") return failed(new Error(answer));
-  if (!answer.isAllowed) return { kind: "refused", status: 403 };
+  if (!answer.isAllowed) return { kind: "rejected", status: 403 };
   const { principalId, context, usageIdentifierKey } = answer;
   return { kind: "admitted", authorizer: { principalId, latencyMs, context }, usageIdentifierKey };
 }
 
 function failed(error: unknown): AuthorizerResult {
-  return { kind: "refused", status: 500, error };
+  return { kind: "rejected", status: 500, error };
 }
 
 function messageOf(error: unknown): unknown {

@@ -37,10 +37,10 @@ async function setUp(options = {}) {
 describe("a client that does not read", () => {
   /** Posts until the buffers of the operating system are full, too. */
   async function isFull(post: () => Promise<number>): Promise<void> {
-    for (let refused = 0; refused < 20; ) {
+    for (let rejected = 0; rejected < 20; ) {
       const status = await post();
       if (status === 410) throw new Error("The connection was closed.");
-      refused = status === 429 ? refused + 1 : 0;
+      rejected = status === 429 ? rejected + 1 : 0;
     }
   }
 

@@ -1,7 +1,14 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { Client, deferred, openClient, refusalOf, startBackend, startGateway } from "../../test/local/rig.ts";
+import {
+  Client,
+  deferred,
+  openClient,
+  rejectionOf,
+  startBackend,
+  startGateway,
+} from "../../test/local/rig.ts";
 import { ConfigurationError } from "../errors.ts";
 import { type LocalGatewayOptions, startLocalGateway } from "./emulator.ts";
 
@@ -41,7 +48,7 @@ describe("a local gateway", () => {
       throw new Error("listener");
     };
     const gateway = await startGateway(backend, { integrationTimeoutMs: 50, onError });
-    expect((await refusalOf(gateway.url)).status).toBe(504);
+    expect((await rejectionOf(gateway.url)).status).toBe(504);
   });
 });
 
@@ -111,11 +118,11 @@ describe("closing", () => {
         : {},
     );
     const gateway = await startGateway(backend);
-    const refusal = refusalOf(gateway.url);
+    const rejection = rejectionOf(gateway.url);
     await backend.call("connect");
     const closing = gateway.close();
     admit();
-    expect((await refusal).status).toBe(503);
+    expect((await rejection).status).toBe(503);
     await closing;
     expect(backend.to("disconnect")[0]?.headers["x-sallyport-disconnect-code"]).toBe("1006");
   });

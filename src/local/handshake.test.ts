@@ -6,7 +6,7 @@ import {
   deadTarget,
   openClient,
   RawClient,
-  refusalOf,
+  rejectionOf,
   startBackend,
   startGateway,
 } from "../../test/local/rig.ts";
@@ -50,11 +50,11 @@ describe("the upgrade", () => {
   ])("is rejected with the status of $connect: %i", async (status, message) => {
     const backend = await startBackend(() => ({ status, body: "secret words", headers: { "x-inner": "1" } }));
     const gateway = await startGateway(backend);
-    const refusal = await refusalOf(gateway.url);
-    expect(refusal.status).toBe(status);
-    expect(JSON.parse(refusal.body)).toEqual({ message });
-    expect(refusal.headers).toMatchObject({ connection: "close", "content-type": "application/json" });
-    expect(refusal.headers).not.toHaveProperty("x-inner");
+    const rejection = await rejectionOf(gateway.url);
+    expect(rejection.status).toBe(status);
+    expect(JSON.parse(rejection.body)).toEqual({ message });
+    expect(rejection.headers).toMatchObject({ connection: "close", "content-type": "application/json" });
+    expect(rejection.headers).not.toHaveProperty("x-inner");
     await gateway.close();
     expect(backend.to("disconnect")).toEqual([]);
   });
@@ -64,16 +64,16 @@ describe("the upgrade", () => {
     const gateway = await startGateway(await deadTarget(), {
       onError: (_error, where) => reported.push(where),
     });
-    const refusal = await refusalOf(gateway.url);
-    expect(refusal.status).toBe(500);
-    expect(refusal.body).toBe('{"message":"Internal server error"}');
+    const rejection = await rejectionOf(gateway.url);
+    expect(rejection.status).toBe(500);
+    expect(rejection.body).toBe('{"message":"Internal server error"}');
     expect(reported).toEqual(["$connect"]);
   });
 
   test("is rejected with 504 if $connect takes too long", async () => {
     const backend = await startBackend(() => new Promise(() => {}));
     const gateway = await startGateway(backend, { integrationTimeoutMs: 50 });
-    expect((await refusalOf(gateway.url)).status).toBe(504);
+    expect((await rejectionOf(gateway.url)).status).toBe(504);
   });
 
   test("is rejected with 504 if the answer begins in time but never ends", async () => {
@@ -82,14 +82,14 @@ describe("the upgrade", () => {
     await once(server, "listening");
     const { port } = server.address() as AddressInfo;
     const gateway = await startGateway(`http://127.0.0.1:${port}/`, { integrationTimeoutMs: 50 });
-    expect((await refusalOf(gateway.url)).status).toBe(504);
+    expect((await rejectionOf(gateway.url)).status).toBe(504);
     server.closeAllConnections();
     server.close();
   });
 
   test("is rejected with the status of an answer with a body larger than any frame", async () => {
     const backend = await startBackend(() => ({ status: 403, body: "x".repeat(300_000) }));
-    expect((await refusalOf((await startGateway(backend)).url)).status).toBe(403);
+    expect((await rejectionOf((await startGateway(backend)).url)).status).toBe(403);
   });
 
   test.each(["/", "/prod", "/dev/", "/dev/chat", "//dev", "/dev2", "/DEV"])(
@@ -97,9 +97,9 @@ describe("the upgrade", () => {
     async (path) => {
       const backend = await startBackend();
       const gateway = await startGateway(backend);
-      const refusal = await refusalOf(`ws://127.0.0.1:${gateway.port}${path}`);
-      expect(refusal.status).toBe(403);
-      expect(refusal.body).toBe('{"message":"Forbidden"}');
+      const rejection = await rejectionOf(`ws://127.0.0.1:${gateway.port}${path}`);
+      expect(rejection.status).toBe(403);
+      expect(rejection.body).toBe('{"message":"Forbidden"}');
       expect(backend.calls).toEqual([]);
     },
   );
@@ -109,7 +109,7 @@ describe("the upgrade", () => {
     const gateway = await startGateway(backend);
     const query = (characters: number) => `?${"q".repeat(characters - "/dev?".length)}`;
     await openClient(gateway.url + query(4096));
-    expect((await refusalOf(gateway.url + query(4097))).status).toBe(414);
+    expect((await rejectionOf(gateway.url + query(4097))).status).toBe(414);
     expect(backend.calls).toHaveLength(1);
   });
 

@@ -54,7 +54,7 @@ export function rejectUpgrade(socket: Duplex, status: number): void {
   if (socket.destroyed || socket.writableEnded) return;
   const body = status === 304 ? "" : JSON.stringify({ message: messageOf(status) });
   const lines = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Rejected"}`,
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(body)}`,
     "Connection: close",
@@ -77,7 +77,7 @@ const ERROR_TYPES: Readonly<Record<number, string>> = {
 function messageOf(status: number): string {
   if (status === 500) return "Internal server error";
   if (status === 504) return "Endpoint request timed out";
-  return STATUS_CODES[status] ?? "Refused";
+  return STATUS_CODES[status] ?? "Rejected";
 }
 
 /**

@@ -171,7 +171,7 @@ export class Sockets {
     const admission = await authorizeConnect(event, request, stage, deployment);
     this.#authorizing.delete(socket);
     if (this.#isShuttingDown) return 503;
-    if (admission.kind === "refused") {
+    if (admission.kind === "rejected") {
       if (admission.error !== undefined) this.#context.report(admission.error, "$connect");
       return admission.status;
     }

@@ -116,15 +116,15 @@ describe("a page of subjects", () => {
 });
 
 describe("compileRule rejects", () => {
-  const refusal = (declaration: unknown) => () => rule(declaration as { signedIn: true });
+  const rejection = (declaration: unknown) => () => rule(declaration as { signedIn: true });
 
   test("an unknown name, and a name such as __proto__", () => {
-    expect(refusal({ permissionsRequired: ["chat.veiw"] })).toThrow(/"chat.veiw"/);
-    expect(refusal({ permissionsRequired: ["__proto__"] })).toThrow(ConfigurationError);
+    expect(rejection({ permissionsRequired: ["chat.veiw"] })).toThrow(/"chat.veiw"/);
+    expect(rejection({ permissionsRequired: ["__proto__"] })).toThrow(ConfigurationError);
   });
 
   test("allowAnonymous together with a permission", () => {
-    expect(refusal({ allowAnonymous: true, permissionsRequired: [chat.use] })).toThrow(/allowAnonymous/);
+    expect(rejection({ allowAnonymous: true, permissionsRequired: [chat.use] })).toThrow(/allowAnonymous/);
   });
 });
 

@@ -59,7 +59,7 @@ export abstract class WebSocketView {
   declare readonly [brand]: true;
 
   /**
-   * Called after all checks, before the connection is stored. Throw `refuse("reason")` to deny it.
+   * Called after all checks, before the connection is stored. Throw `forbidden("reason")` to deny it.
    */
   connect?(context: ConnectContext): void | Promise<void>;
   /** Called once per connection, after its row was closed. Errors are passed to `onError`. */

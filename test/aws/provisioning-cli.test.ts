@@ -186,7 +186,7 @@ test("an error is one line that contains what to do", async () => {
   expect(await wrong(["plan"], { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", HOME: folder })).toMatch(
     /No credentials were found\. Set AWS_PROFILE/,
   );
-  aws.fault = () => ({ kind: "refused", status: 403, type: "AccessDeniedException" });
+  aws.fault = () => ({ kind: "rejected", status: 403, type: "AccessDeniedException" });
   const { err } = await sallyport(["apply"]);
   aws.fault = () => undefined;
   expect(err).toMatch(

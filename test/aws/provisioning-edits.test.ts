@@ -70,7 +70,7 @@ describe("an interrupted edit", () => {
     },
   };
   const faults: Record<string, Fault> = {
-    "AWS rejects a call": { kind: "refused", status: 403, type: "AccessDeniedException" },
+    "AWS rejects a call": { kind: "rejected", status: 403, type: "AccessDeniedException" },
     "the answer is lost": { kind: "answer lost" },
   };
   const cases = Object.keys(edits).flatMap((edit) =>
@@ -430,13 +430,13 @@ test("an error that AWS repeats is reported soon, in the words of AWS", async ()
     [404, "NotFoundException"],
     [409, "ConflictException"],
   ] as const) {
-    world.aws.fault = () => ({ kind: "refused", status, type, message: "no way" });
+    world.aws.fault = () => ({ kind: "rejected", status, type, message: "no way" });
     await expect(world.define({ description: type }).apply()).rejects.toThrow(
       `UpdateApi in eu-west-1 was answered ${status}: ${type}: no way`,
     );
   }
   expect(world.aws.clock.now - from).toBeLessThan(15_000);
-  world.aws.fault = () => ({ kind: "refused", status: 429, type: "TooManyRequestsException" });
+  world.aws.fault = () => ({ kind: "rejected", status: 429, type: "TooManyRequestsException" });
   await expect(world.define({ description: "more" }).apply()).rejects.toThrow(/was answered 429/);
   expect(world.aws.clock.now - from).toBeLessThan(180_000);
 });

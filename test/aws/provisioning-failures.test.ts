@@ -27,7 +27,7 @@ describe("an API that AWS lists only after a delay", () => {
     world.aws.fault = (operation) => {
       if (operation !== "CreateStage" || isHit) return undefined;
       isHit = true;
-      return { kind: "refused", status: 500, type: "InternalFailure" };
+      return { kind: "rejected", status: 500, type: "InternalFailure" };
     };
     await world.define().apply();
     expect(ids()).toHaveLength(1);
@@ -136,7 +136,7 @@ describe("an API that AWS does not return", () => {
   });
 
   test("is looked up in the region in which it was created", async () => {
-    world.aws.fault = () => ({ kind: "refused", status: 403, type: "AccessDeniedException" });
+    world.aws.fault = () => ({ kind: "rejected", status: 403, type: "AccessDeniedException" });
     await expect(world.define().apply()).rejects.toThrow(/CreateApi in eu-west-1 was answered 403/);
     await expect(world.define({ region: "us-east-1" }).apply()).rejects.toThrow(
       /^Gateway "chat" is in eu-west-1/,
@@ -505,7 +505,7 @@ test("a removal stops at what was confirmed, in each round", async () => {
     if (operation !== "DeleteApi") return undefined;
     world.aws.fault = () => undefined;
     world.aws.apis.CreateStage({ ApiId, StageName: "somebody-elses" });
-    return { kind: "refused", status: 500, type: "InternalFailure" };
+    return { kind: "rejected", status: 500, type: "InternalFailure" };
   };
   await expect(provisioner.destroy(undefined, agreed)).rejects.toThrow(ConfigurationError);
   expect(ids()).toEqual([ApiId]);

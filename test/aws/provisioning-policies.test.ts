@@ -249,11 +249,11 @@ describe("with the policy that is printed afterwards", () => {
 
   test("resources of a former definition are not removed until they are passed as former resources", async () => {
     await (await printed(EVERYTHING)).apply();
-    const refused =
+    const rejected =
       /AccessDeniedException: .* is not authorized to perform: (\S+) on resource: (\S+) because/;
     const missing = async (options: Partial<GatewayOptions>) => {
       const error: unknown = await (await printed(options)).apply().catch((error: unknown) => error);
-      return refused.exec(String(error))?.slice(1);
+      return rejected.exec(String(error))?.slice(1);
     };
     const { routes: _, ...withoutFunction } = EVERYTHING;
     expect(await missing(withoutFunction)).toEqual(["lambda:GetPolicy", MODERATION]);

@@ -27,9 +27,9 @@ const DOMAINS = ["ws.example.com", "next.example.com"].map((name) => {
   return { name, certificateArn: CERTIFICATE, mappingKey: "chat" };
 });
 const FAULTS: readonly Fault[] = [
-  { kind: "refused", status: 403, type: "AccessDeniedException" },
-  { kind: "refused", status: 500, type: "InternalFailure" },
-  { kind: "refused", status: 429, type: "TooManyRequestsException" },
+  { kind: "rejected", status: 403, type: "AccessDeniedException" },
+  { kind: "rejected", status: 500, type: "InternalFailure" },
+  { kind: "rejected", status: 429, type: "TooManyRequestsException" },
   { kind: "lost" },
   { kind: "answer lost" },
 ];
@@ -124,14 +124,15 @@ class RandomGateway {
         else if (kind === "destroy") await provisioner(signal).destroy(onStep);
         else await provisioner(signal).apply(onStep);
       });
-      const refusal = await provisioner()
+      const rejection = await provisioner()
         .plan()
         .then(
           () => undefined,
           (error: unknown) => error,
         );
       // A domain without DNS records must not be the only one.
-      if (refusal instanceof ConfigurationError && /which does not exist yet/.test(refusal.message)) continue;
+      if (rejection instanceof ConfigurationError && /which does not exist yet/.test(rejection.message))
+        continue;
       await provisioner().apply();
       isWhole = true;
       this.#world.aws.clock.advance(this.#random() * 20 * 60_000);

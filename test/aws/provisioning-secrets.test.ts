@@ -81,7 +81,7 @@ describe("1f a rotation of the secret", () => {
   const FAULTS: readonly Fault[] = [
     { kind: "lost" },
     { kind: "answer lost" },
-    { kind: "refused", status: 403, type: "AccessDeniedException" },
+    { kind: "rejected", status: 403, type: "AccessDeniedException" },
   ];
 
   test("can be interrupted at any step: calls are always accepted, and the next run completes it", async () => {
@@ -202,7 +202,7 @@ test("T22 a secret is in no error, plan, status or audit entry", async () => {
   world.aws.fault = (operation) =>
     operation === "UpdateIntegration"
       ? {
-          kind: "refused",
+          kind: "rejected",
           status: 400,
           type: "BadRequestException",
           message: `Invalid mapping expression specified: '${secret}'`,

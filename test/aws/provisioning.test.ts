@@ -131,7 +131,7 @@ describe("apply", () => {
 
   test("writes who changed what to the audit log, also for a failed run", async () => {
     await world.define().apply();
-    world.aws.fault = (operation) => (operation === "CreateRoute" ? REFUSED : undefined);
+    world.aws.fault = (operation) => (operation === "CreateRoute" ? REJECTED : undefined);
     await expect(world.define({ routes: { moderate: MODERATION } }).apply()).rejects.toThrow(
       ProvisioningError,
     );
@@ -164,7 +164,7 @@ describe("apply", () => {
   });
 });
 
-const REFUSED: Fault = { kind: "refused", status: 403, type: "AccessDeniedException" };
+const REJECTED: Fault = { kind: "rejected", status: 403, type: "AccessDeniedException" };
 
 describe("B46 a run that fails", () => {
   /** Number of changes of a complete run. */
@@ -191,7 +191,7 @@ describe("B46 a run that fails", () => {
       await world.close();
       world = await ProvisioningWorld.open();
       const provisioner = world.define(EVERYTHING);
-      world.aws.fault = (_, change) => (change === at ? REFUSED : undefined);
+      world.aws.fault = (_, change) => (change === at ? REJECTED : undefined);
       const failure = await provisioner.apply().catch((error: unknown) => error);
       expect(failure, `step ${at}`).toBeInstanceOf(ProvisioningError);
       expect(failure).toMatchObject({
@@ -210,8 +210,8 @@ describe("B46 a run that fails", () => {
   test.each<{ how: string; fault: Fault }>([
     { how: "no answer, and no change", fault: { kind: "lost" } },
     { how: "no answer, but a change", fault: { kind: "answer lost" } },
-    { how: "an error of AWS", fault: { kind: "refused", status: 500, type: "InternalFailure" } },
-    { how: "a throttled call", fault: { kind: "refused", status: 429, type: "TooManyRequestsException" } },
+    { how: "an error of AWS", fault: { kind: "rejected", status: 500, type: "InternalFailure" } },
+    { how: "a throttled call", fault: { kind: "rejected", status: 429, type: "TooManyRequestsException" } },
   ])("with $how at any step reads the state again and continues", async ({ fault }) => {
     const changes = await changesOf(EVERYTHING);
     for (let at = 1; at <= changes; at++) {

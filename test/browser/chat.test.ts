@@ -140,10 +140,10 @@ describe.skipIf(missing)(`the page of the chat${missing ? `: ${missing}` : ""}`,
     await alice.getByTestId("room-book-club").click();
     await expect.poll(() => alice.getByTestId("current-room").textContent()).toBe("Book club");
     await alice.getByTestId("room-moderators").click();
-    await alice.getByTestId("refusal").waitFor();
-    expect(await alice.getByTestId("refusal-reference").textContent()).toMatch(/^[0-9a-f]{12}$/);
+    await alice.getByTestId("rejection").waitFor();
+    expect(await alice.getByTestId("rejection-reference").textContent()).toMatch(/^[0-9a-f]{12}$/);
     await mo.getByTestId("room-book-club").click();
-    await mo.getByTestId("refusal").waitFor();
+    await mo.getByTestId("rejection").waitFor();
     await mo.getByTestId("room-moderators").click();
     await expect.poll(() => mo.getByTestId("current-room").textContent()).toBe("Moderators");
     await say(mo, "among moderators");
@@ -156,13 +156,13 @@ describe.skipIf(missing)(`the page of the chat${missing ? `: ${missing}` : ""}`,
   test("eve is denied, receives a grant in a terminal, and loses it while she is connected", async () => {
     const [eve, mo] = [await signIn("eve"), await signIn("mo")];
     await state(mo, "open");
-    await eve.getByTestId("refusal").waitFor();
-    const reference = await eve.getByTestId("refusal-reference").textContent();
+    await eve.getByTestId("rejection").waitFor();
+    const reference = await eve.getByTestId("rejection-reference").textContent();
     expect(output).toContain(reference as string);
     const asked = eve.waitForResponse((response) => response.url().endsWith("/api/ws-token"));
     await say(eve, "may I?");
     expect((await asked).status()).toBe(403);
-    await expect.poll(() => eve.getByTestId("refusal-reference").textContent()).not.toBe(reference);
+    await expect.poll(() => eve.getByTestId("rejection-reference").textContent()).not.toBe(reference);
     expect(await eve.getByTestId("composer").inputValue()).toBe("may I?");
 
     const granted = await cli("users", "grant", "eve@example.com", "chat.can_use_chat");
@@ -171,11 +171,11 @@ describe.skipIf(missing)(`the page of the chat${missing ? `: ${missing}` : ""}`,
     await eve.getByTestId("send").click();
     await messageOf(eve, "may I?").waitFor();
     await messageOf(mo, "may I?").waitFor();
-    await eve.getByTestId("refusal").waitFor({ state: "hidden" });
+    await eve.getByTestId("rejection").waitFor({ state: "hidden" });
 
     const revoked = await cli("users", "revoke", "eve@example.com", "chat.can_use_chat");
     expect(revoked.stderr).toBe("");
-    await eve.getByTestId("refusal").waitFor();
+    await eve.getByTestId("rejection").waitFor();
     await state(eve, "denied");
     await say(mo, "eve has left us");
     await messageOf(mo, "eve has left us").waitFor();

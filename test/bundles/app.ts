@@ -41,7 +41,7 @@ class ChatView extends WebSocketView {
 }
 
 const errors: { readonly name: string; readonly message: string }[] = [];
-const refusals: object[] = [];
+const rejections: object[] = [];
 
 const sallyport = createSallyport({
   storage,
@@ -59,7 +59,7 @@ const sallyport = createSallyport({
     errors.push({ name, message });
   },
   onDecision: ({ verdict, reason, view, handler }) => {
-    if (verdict === "denied") refusals.push({ reason, view, handler });
+    if (verdict === "denied") rejections.push({ reason, view, handler });
   },
 });
 
@@ -75,7 +75,7 @@ const controls: Readonly<Record<string, Control>> = {
     sallyport.registerGateway(registration),
   "/control/grant": ({ user }: { user: string }) => sallyport.access.grant(user, chat.can_use_chat),
   "/control/revoke": ({ user }: { user: string }) => sallyport.access.revoke(user, chat.can_use_chat),
-  "/control/seen": () => ({ errors, refusals }),
+  "/control/seen": () => ({ errors, rejections }),
   "/control/close": () => sallyport.close(),
 };
 

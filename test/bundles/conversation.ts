@@ -5,7 +5,7 @@ import type { RunningApp } from "./running-app.ts";
 /** What the app reported so far. */
 export interface Seen {
   readonly errors: readonly { readonly name: string; readonly message: string }[];
-  readonly refusals: readonly object[];
+  readonly rejections: readonly object[];
 }
 
 /**
@@ -27,8 +27,8 @@ export async function expectConversation(app: RunningApp, gateway: LocalGateway)
   expect(ann.isClosed).toBe(false);
   await expect(app.connect(gateway, "bob")).rejects.toThrow(/403/);
   ann.terminate();
-  const { errors, refusals } = await app.control<Seen>("seen");
+  const { errors, rejections } = await app.control<Seen>("seen");
   expect(errors).toEqual([]);
   // Names that an operator reads do not depend on class names.
-  expect(refusals).toContainEqual({ reason: "app", view: "/ws/chat", handler: "forbidden" });
+  expect(rejections).toContainEqual({ reason: "app", view: "/ws/chat", handler: "forbidden" });
 }

@@ -19,10 +19,10 @@ import {
   ModerationView,
   ran,
 } from "../integration/chat.ts";
-import { type Refused, World } from "../integration/world.ts";
+import { type HandshakeRejected, World } from "../integration/world.ts";
 
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
-const refused = (status: number) => expect.objectContaining({ status }) as Refused;
+const rejected = (status: number) => expect.objectContaining({ status }) as HandshakeRejected;
 
 /** The members of each room, as in a table of the app. */
 const members = new Map<string, Set<string>>();
@@ -112,7 +112,7 @@ const starting = (View: ViewClass) => () =>
 
 test("P2 without any of several permissions, the message is denied and the handler is not called", async () => {
   const { connect, sallyport, sql } = bound(await open("/ws/chat"));
-  await expect(connect("eve")).rejects.toEqual(refused(403));
+  await expect(connect("eve")).rejects.toEqual(rejected(403));
   await sallyport.access.grant("ann", chat.can_moderate_chat);
   const ann = await connect("ann");
   expect(await ann.result("delete_message", { message_id: 1 })).toEqual({ ok: true });
@@ -177,9 +177,9 @@ test("P10 $connect of a view denies users without its permission: no code of the
   const { connect, sallyport, sql } = bound(
     await open("/ws/moderation", { channels, views: { "/ws/moderation": GreetingView } }),
   );
-  await expect(connect("eve")).rejects.toEqual(refused(403));
+  await expect(connect("eve")).rejects.toEqual(rejected(403));
   await sallyport.access.grant("eve", chat.can_use_chat);
-  await expect(connect("eve")).rejects.toEqual(refused(403));
+  await expect(connect("eve")).rejects.toEqual(rejected(403));
   expect(ran).toEqual([]);
   expect(await sql("select id from sallyport_connections")).toEqual([]);
   await sallyport.access.grant("eve", chat.can_moderate_chat);
@@ -190,14 +190,14 @@ test("P10 $connect of a view denies users without its permission: no code of the
 
 test("P11 an anonymous connection is denied by every requirement", async () => {
   for (const view of ["/ws/chat", "/ws/moderation", "/ws/broadcast"] as const) {
-    await expect((await open(view)).connect(null), view).rejects.toEqual(refused(403));
+    await expect((await open(view)).connect(null), view).rejects.toEqual(rejected(403));
   }
   const { connect } = bound(await open("/ws/lobby"));
   const guest = await connect(null);
   expect(await guest.result("ping")).toEqual({ user: null });
   expect(await guest.call("members_only")).toMatchObject(DENIED);
   for (const channel of ["rooms/general", "announcements", "notifications_user_null"]) {
-    await expect(connect(null, { channel }), channel).rejects.toEqual(refused(403));
+    await expect(connect(null, { channel }), channel).rejects.toEqual(rejected(403));
   }
 });
 
@@ -223,7 +223,7 @@ test("B10 P12 the user of a message is that of its connection, whatever cookie o
   expect((await as("delete_message", { message_id: 1 })).status).toBe(403);
   // A connect belongs to the user of its token, or is anonymous.
   const token = await (world as World).token("ann");
-  await expect(connect("rita", { token })).rejects.toEqual(refused(403));
+  await expect(connect("rita", { token })).rejects.toEqual(rejected(403));
   expect(ran).toEqual([]);
 });
 
@@ -244,7 +244,7 @@ test("P15 no method of a view can override the decision", async () => {
     await open("/ws/chat", { channels, views: { "/ws/chat": Lenient, "/ws/room": RoomView } }),
   );
   await sallyport.access.grant("ann", chat.can_use_chat);
-  await expect(connect("ann")).rejects.toEqual(refused(403));
+  await expect(connect("ann")).rejects.toEqual(rejected(403));
   await sallyport.access.grant("ann", chat.can_moderate_chat);
   const ann = await connect("ann");
   expect(await ann.result("ping")).toEqual({ pong: true });
@@ -308,7 +308,7 @@ test("P21 the room comes from the connection and the membership from the app, an
   for (const user of ["ann", "bob"]) await sallyport.access.grant(user, chat.can_use_chat);
   members.set("general", new Set(["ann"]));
   const ann = await connect("ann", { channel: "rooms/general" });
-  await expect(connect("bob", { channel: "rooms/general" })).rejects.toEqual(refused(403));
+  await expect(connect("bob", { channel: "rooms/general" })).rejects.toEqual(rejected(403));
   const bob = await connect("bob");
   expect(await ann.result("history", { channel: "rooms/other" })).toBe("history of rooms/general");
   expect(await bob.call("history", { channel: "rooms/general" })).toMatchObject({ status: 400 });
@@ -392,7 +392,7 @@ test("P32 permissions of a loaded page do not count for the connect, nor those o
   await access.grant("ann", chat.can_use_chat);
   const issued = await token("ann", { view: "/ws/chat", channel: "rooms/general" });
   await access.revoke("ann", chat.can_use_chat);
-  await expect(connect("ann", { token: issued, channel: "rooms/general" })).rejects.toEqual(refused(403));
+  await expect(connect("ann", { token: issued, channel: "rooms/general" })).rejects.toEqual(rejected(403));
   await access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann", { channel: "rooms/general" });
   await sql("delete from sallyport_user_permissions");

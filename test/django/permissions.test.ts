@@ -9,7 +9,7 @@ import { defineChannel } from "../../src/views/channel.ts";
 import { handler } from "../../src/views/handler.ts";
 import { type ViewClass, WebSocketView } from "../../src/views/view.ts";
 import { ChatView, channels, chat, LobbyView, ran } from "../integration/chat.ts";
-import { type Refused, revoked, World } from "../integration/world.ts";
+import { type HandshakeRejected, revoked, World } from "../integration/world.ts";
 import { isPostgres } from "../postgres/database.ts";
 import { aboutRights, articles, asPermission, authors, news, openShop, shop } from "./shop.ts";
 
@@ -51,7 +51,7 @@ afterEach(async () => {
   expect(errors.map(String)).toEqual([]);
 });
 
-const refused = (status: number) => expect.objectContaining({ status }) as Refused;
+const rejected = (status: number) => expect.objectContaining({ status }) as HandshakeRejected;
 
 /** Starts an app with one view and these access rules. */
 function startWith(rule: object): () => unknown {
@@ -399,9 +399,9 @@ describe("lists", () => {
     expect(decisions.at(-1)).toMatchObject({ reason: "anonymous", reference: answer.reference });
     await world?.close();
     const chatWorld = bound(await openWorld("/ws/chat"));
-    await expect(chatWorld.connect(null)).rejects.toEqual(refused(403));
+    await expect(chatWorld.connect(null)).rejects.toEqual(rejected(403));
     expect(chatWorld.decisions.at(-1)).toMatchObject({ reason: "token-missing" });
-    await expect(chatWorld.connect("eve")).rejects.toEqual(refused(403));
+    await expect(chatWorld.connect("eve")).rejects.toEqual(rejected(403));
     expect(chatWorld.decisions.at(-1)).toMatchObject({
       reason: "permission",
       userId: "eve",
@@ -688,7 +688,7 @@ describe("no cache", () => {
       expect((await socket.closed).code).toBe(1000);
       expect(socket.received).toEqual([revoked()]);
     }
-    await expect(connect("ann")).rejects.toEqual(refused(403));
+    await expect(connect("ann")).rejects.toEqual(rejected(403));
     expect((await requestToken("bob")).status).toBe(403);
   });
 

@@ -97,7 +97,7 @@ export class ChatView extends WebSocketView {
     return { ok: true };
   });
 
-  refuse_always = handler(() => {
+  deny_always = handler(() => {
     throw forbidden("the story says no");
   });
 
@@ -120,7 +120,7 @@ export class ChatView extends WebSocketView {
     "change_channel",
     "whoami",
     "require_broadcast",
-    "refuse_always",
+    "deny_always",
     "fail_always",
   ];
 

@@ -38,19 +38,19 @@ describe("the command line, on an app in TypeScript", () => {
     });
   });
 
-  test("reports a refused database connection although nothing else keeps the process running", async () => {
+  test("reports a rejected database connection although nothing else keeps the process running", async () => {
     const imported = (path: string) => JSON.stringify(join(root, path));
     // Nothing listens on port 1.
     const storage = `postgres("postgres://ann:secret@127.0.0.1:1/chat", { listen: false })`;
     await writeFile(
-      join(folder, "refused.ts"),
+      join(folder, "rejected.ts"),
       `import { createSallyport, WebSocketView } from ${imported("src/index.ts")};
 import { postgres } from ${imported("src/storage/postgres.ts")};
 class ChatView extends WebSocketView { static signedIn = true; static receiveOnly = true; }
 export const sallyport = createSallyport({ storage: ${storage}, permissions: [], channels: [], views: { "/ws/chat": ChatView }, authenticate: () => null, allowMissingOrigin: true });
 `,
     );
-    expect(await sallyport(["migrate", "--app", join(folder, "refused.ts")])).toEqual({
+    expect(await sallyport(["migrate", "--app", join(folder, "rejected.ts")])).toEqual({
       code: 1,
       out: "",
       err: expect.stringMatching(/^sallyport: PostgreSQL failed \(ECONNREFUSED\): .+\n$/),

@@ -6,7 +6,7 @@ import { handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
 import { isPostgres, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
-import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+import { type HandshakeRejected, ORIGIN, World, type WorldOptions } from "./world.ts";
 
 class ChatView extends WebSocketView {
   static override signedIn = true;
@@ -24,7 +24,7 @@ afterEach(async () => {
   expect(errors.map(String)).toEqual([]);
 });
 
-const denied = (status: number) => expect.objectContaining({ status }) as Refused;
+const denied = (status: number) => expect.objectContaining({ status }) as HandshakeRejected;
 const DAY_MS = 24 * 3_600_000;
 
 describe("a session that was ended with endSession()", () => {
@@ -142,7 +142,9 @@ describe("a token of an ended session", () => {
     await world.sallyport.access.endSession("phone");
     const statuses = [];
     for (let n = 0; n < 5; n++) {
-      statuses.push(await world.connect("ann:phone", { token }).catch((error: Refused) => error.status));
+      statuses.push(
+        await world.connect("ann:phone", { token }).catch((error: HandshakeRejected) => error.status),
+      );
     }
     expect(statuses).toEqual([401, 401, 401, 429, 429]);
   });

@@ -4,7 +4,7 @@ import { definePermissions } from "../../src/permissions/define.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { type Handler, handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
-import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+import { type HandshakeRejected, ORIGIN, World, type WorldOptions } from "./world.ts";
 
 const shop = definePermissions("shop", { enter: "Enter", moderate: "Moderate", ship: "Ship" });
 const owners = new Map([[1, "ann"]]);
@@ -39,7 +39,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<World> {
   return world;
 }
 
-const denied = (status = 403) => expect.objectContaining({ status }) as Refused;
+const denied = (status = 403) => expect.objectContaining({ status }) as HandshakeRejected;
 
 describe("a view with rules in static fields and a parent class", () => {
   test("denies a connection that does not satisfy the rule of the parent class", async () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BroadcastView, ChatView, channels, chat, LobbyView, ModerationView, ran } from "./chat.ts";
-import { Refused, revoked, World } from "./world.ts";
+import { HandshakeRejected, revoked, World } from "./world.ts";
 
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
 const views = {
@@ -29,12 +29,12 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-const refused = (status: number) => expect.objectContaining({ status }) as Refused;
+const rejected = (status: number) => expect.objectContaining({ status }) as HandshakeRejected;
 
 describe("a connect", () => {
   test("without a signed-in user is denied", async () => {
     expect((await world.requestToken(null)).status).toBe(401);
-    await expect(world.connect(null)).rejects.toEqual(refused(403));
+    await expect(world.connect(null)).rejects.toEqual(rejected(403));
     expect(world.decisions.at(-1)).toMatchObject({
       event: "connect",
       reason: "token-missing",
@@ -43,7 +43,7 @@ describe("a connect", () => {
   });
 
   test("B15 without a required permission is denied, and the decision lists the missing permissions", async () => {
-    await expect(world.connect("eve")).rejects.toEqual(refused(403));
+    await expect(world.connect("eve")).rejects.toEqual(rejected(403));
     expect(world.decisions.at(-1)).toMatchObject({
       event: "connect",
       verdict: "denied",
@@ -89,7 +89,7 @@ describe("a connect", () => {
     world = await open("/ws/moderation");
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
-    await expect(world.connect("ann")).rejects.toEqual(refused(403));
+    await expect(world.connect("ann")).rejects.toEqual(rejected(403));
     expect(world.decisions.at(-1)).toMatchObject({ missing: ["chat.can_moderate_chat"] });
     await access.grant("ann", chat.can_moderate_chat);
     expect(await (await world.connect("ann")).result("ping")).toEqual({ pong: true });
@@ -100,9 +100,9 @@ describe("a connect", () => {
     world = await open("/ws/broadcast");
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_broadcast_chat);
-    await expect(world.connect("ann")).rejects.toEqual(refused(403));
+    await expect(world.connect("ann")).rejects.toEqual(rejected(403));
     await access.grant("bob", chat.can_use_chat);
-    await expect(world.connect("bob")).rejects.toEqual(refused(403));
+    await expect(world.connect("bob")).rejects.toEqual(rejected(403));
     await access.grant("bob", chat.can_broadcast_chat);
     expect(await (await world.connect("bob")).result("ping")).toEqual({ pong: true });
   });
@@ -113,7 +113,7 @@ describe("a connect", () => {
     expect(await rita.result("delete_message", { message_id: 5 })).toEqual({ ok: true });
     const token = await world.token("rita");
     await world.sallyport.access.users.setActive("rita", false);
-    await expect(world.connect("rita", { token })).rejects.toEqual(refused(403));
+    await expect(world.connect("rita", { token })).rejects.toEqual(rejected(403));
     expect(world.decisions.at(-1)).toMatchObject({ reason: "inactive" });
     expect((await world.requestToken("rita")).status).toBe(403);
   });
@@ -128,7 +128,7 @@ describe("a connect", () => {
     const ann = await world.connect("ann");
     expect(await ann.result("members_only")).toEqual({ user: "ann" });
     // A bad token is denied even if the view requires no token.
-    await expect(world.connect(null, { token: "0".repeat(64) })).rejects.toEqual(refused(403));
+    await expect(world.connect(null, { token: "0".repeat(64) })).rejects.toEqual(rejected(403));
   });
 
   test("with a cookie and without a token is anonymous", async () => {
@@ -147,7 +147,7 @@ describe("channels", () => {
   });
 
   test("P27 P29 of another user are denied at connect", async () => {
-    await expect(world.connect("ann", { channel: "notifications_user_mo" })).rejects.toEqual(refused(403));
+    await expect(world.connect("ann", { channel: "notifications_user_mo" })).rejects.toEqual(rejected(403));
     expect(world.decisions.at(-1)).toMatchObject({ reason: "authorize", channel: "notifications_user_mo" });
     expect(
       await (await world.connect("ann", { channel: "notifications_user_ann" })).result("whoami"),
@@ -194,17 +194,19 @@ describe("channels", () => {
   });
 
   test("B20 B22 with an unknown name are denied, and with an invalid name rejected", async () => {
-    await expect(world.connect("ann", { channel: "nowhere" })).rejects.toEqual(refused(403));
-    await expect(world.connect("ann", { channel: "rooms/a b" })).rejects.toEqual(refused(400));
-    await expect(world.connect("ann", { channel: "rooms/general\n" })).rejects.toEqual(refused(400));
-    await expect(world.connect("ann", { channel: `rooms/${"x".repeat(200)}` })).rejects.toEqual(refused(400));
+    await expect(world.connect("ann", { channel: "nowhere" })).rejects.toEqual(rejected(403));
+    await expect(world.connect("ann", { channel: "rooms/a b" })).rejects.toEqual(rejected(400));
+    await expect(world.connect("ann", { channel: "rooms/general\n" })).rejects.toEqual(rejected(400));
+    await expect(world.connect("ann", { channel: `rooms/${"x".repeat(200)}` })).rejects.toEqual(
+      rejected(400),
+    );
     const ann = await world.connect("ann");
     for (const channel of ["rooms/../moderators", "rooms//x", "/rooms/x", "rooms/x/", "", "rooms/💥"]) {
       expect(await ann.call("change_channel", { channel })).toMatchObject({ ok: false, status: 400 });
     }
     const tooLong = `rooms/${"x".repeat(123)}`;
     expect(tooLong).toHaveLength(129);
-    await expect(world.connect("ann", { channel: tooLong })).rejects.toEqual(refused(400));
+    await expect(world.connect("ann", { channel: tooLong })).rejects.toEqual(rejected(400));
     for (const channel of [7, null, true, {}, ["rooms/general"], "rooms/a b", "rooms/general\n", tooLong]) {
       expect(await ann.call("change_channel", { channel })).toMatchObject({ ok: false, status: 400 });
     }
@@ -263,7 +265,7 @@ describe("handlers", () => {
       await ann.call("read_document", { id_of: 99 }),
       await ann.call("change_channel", { channel: "nowhere" }),
       await ann.call("nothing"),
-      await ann.call("refuse_always"),
+      await ann.call("deny_always"),
     ];
     for (const { id: _id, reference, ...answer } of answers) {
       expect(answer).toEqual(DENIED);
@@ -378,7 +380,7 @@ describe("a change of access during a connection", () => {
     expect(ann.received).toEqual([revoked()]);
     await mo.result("send_message", { message: "without ann" });
     await mo.message("chat_message");
-    await expect(world.connect("ann")).rejects.toEqual(refused(403));
+    await expect(world.connect("ann")).rejects.toEqual(rejected(403));
   });
 
   test("P38 closes the connection when the user or the permission is removed from the group", async () => {
@@ -470,7 +472,7 @@ describe("a change of access during a connection", () => {
     const token = await world.token("ann:phone");
     await world.sallyport.access.endSession("phone");
     expect((await phone.closed).code).toBe(1000);
-    await expect(world.connect("ann:phone", { token })).rejects.toEqual(refused(401));
+    await expect(world.connect("ann:phone", { token })).rejects.toEqual(rejected(401));
     expect(await desk.result("whoami")).toMatchObject({ user: "ann" });
   });
 });
@@ -479,9 +481,9 @@ test("B15 a user without permission receives no message of a channel", async () 
   const { access, to } = { access: world.sallyport.access, to: world.sallyport.to.bind(world.sallyport) };
   await access.grant("ann", chat.can_use_chat);
   await access.grant("mo", chat.can_moderate_chat);
-  await expect(world.connect("eve", { channel: "rooms/general" })).rejects.toBeInstanceOf(Refused);
+  await expect(world.connect("eve", { channel: "rooms/general" })).rejects.toBeInstanceOf(HandshakeRejected);
   // Mo is allowed to connect to the view, but not to join the room.
-  await expect(world.connect("mo", { channel: "rooms/general" })).rejects.toBeInstanceOf(Refused);
+  await expect(world.connect("mo", { channel: "rooms/general" })).rejects.toBeInstanceOf(HandshakeRejected);
   const mo = await world.connect("mo");
   for (const handler of ["join_room", "change_channel"]) {
     expect(await mo.call(handler, { channel: "rooms/general" })).toMatchObject(DENIED);

@@ -103,15 +103,15 @@ describe("telemetry", () => {
     const socket = await world.connect("ann");
     for (let count = 0; count < 20; count++) await socket.call(`made_up_${count}`);
     await socket.call("send_to", { channel: "rooms/moderators", message: "x" });
-    const refusals = await counted("sallyport.denials");
-    expect(refusals).toEqual(
+    const rejections = await counted("sallyport.denials");
+    expect(rejections).toEqual(
       expect.arrayContaining([
         { event: "connect", ...at, reason: "permission", count: 1 },
         { event: "message", ...at, reason: "handler", count: 20 },
         { event: "message", ...at, reason: "permission", count: 1 },
       ]),
     );
-    expect(JSON.stringify([refusals, await counted("sallyport.events")])).not.toMatch(
+    expect(JSON.stringify([rejections, await counted("sallyport.events")])).not.toMatch(
       /made_up|ann|bob|moderators/,
     );
   });

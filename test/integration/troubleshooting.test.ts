@@ -8,7 +8,7 @@ import { startLocalGateway } from "../../src/local/emulator.ts";
 import { handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
 import { ChatView, channels, chat } from "./chat.ts";
-import { Refused, Socket, World } from "./world.ts";
+import { HandshakeRejected, Socket, World } from "./world.ts";
 
 class OpenView extends WebSocketView {
   static override allowAnonymous = true;
@@ -34,7 +34,7 @@ async function statusOf(connecting: Promise<unknown>): Promise<number> {
     () => undefined,
     (error: unknown) => error,
   );
-  return failure instanceof Refused ? failure.status : 0;
+  return failure instanceof HandshakeRejected ? failure.status : 0;
 }
 
 const last = () => world.decisions.at(-1);

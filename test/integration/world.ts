@@ -125,7 +125,7 @@ export class World {
   async token(user: string, body?: object, origin: string | null = ORIGIN): Promise<string> {
     const response = await this.requestToken(user, body, origin);
     if (response.status !== 200)
-      throw new Error(`token refused: ${response.status} ${await response.text()}`);
+      throw new Error(`token rejected: ${response.status} ${await response.text()}`);
     return ((await response.json()) as { token: string }).token;
   }
 
@@ -141,7 +141,7 @@ export class World {
     });
   }
 
-  /** Opens a connection of a user, or an anonymous one for `null`. @throws Refused with the status of the handshake */
+  /** Opens a connection of a user, or an anonymous one for `null`. @throws HandshakeRejected with the status of the handshake */
   async connect(user: string | null, options: ConnectOptions = {}): Promise<Socket> {
     const token = "token" in options ? options.token : user === null ? undefined : await this.token(user);
     const url = new URL(this.gateway.url);
@@ -226,10 +226,10 @@ export interface ConnectOptions {
 }
 
 /** The gateway rejected the handshake with a status. */
-export class Refused extends Error {
+export class HandshakeRejected extends Error {
   readonly status: number;
   constructor(status: number) {
-    super(`handshake refused with ${status}`);
+    super(`handshake rejected with ${status}`);
     this.status = status;
   }
 }
@@ -240,7 +240,7 @@ export async function statusOf(connecting: Promise<unknown>): Promise<number> {
     await connecting;
     return 101;
   } catch (error) {
-    if (error instanceof Refused) return error.status;
+    if (error instanceof HandshakeRejected) return error.status;
     throw error;
   }
 }
@@ -276,7 +276,7 @@ export class Socket {
       socket.on("open", () => resolve(wrapped));
       socket.on("unexpected-response", (_request, response) => {
         response.resume();
-        reject(new Refused(response.statusCode ?? 0));
+        reject(new HandshakeRejected(response.statusCode ?? 0));
       });
       socket.on("error", reject);
     });
@@ -297,7 +297,7 @@ export class Socket {
   /** Calls a handler and returns its result. @throws if the answer is an error */
   async result(handler: string, fields: object = {}): Promise<unknown> {
     const answer = await this.call(handler, fields);
-    if (answer.ok !== true) throw new Error(`${handler} was refused: ${JSON.stringify(answer)}`);
+    if (answer.ok !== true) throw new Error(`${handler} was rejected: ${JSON.stringify(answer)}`);
     return answer.result;
   }
 

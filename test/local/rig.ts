@@ -179,7 +179,7 @@ export async function openClient(
 }
 
 /** Returns the status and the body of a rejected upgrade. */
-export async function refusalOf(
+export async function rejectionOf(
   url: string,
   options?: ClientOptions,
 ): Promise<{ status: number; body: string; headers: IncomingHttpHeaders }> {

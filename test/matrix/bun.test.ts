@@ -53,7 +53,7 @@ async function start(runtime: keyof typeof RUNTIMES, database: string): Promise<
   return app;
 }
 
-test("Bun refuses to start the local gateway, which would not call a backend", async () => {
+test("Bun rejects to start the local gateway, which would not call a backend", async () => {
   const { name, file } = RUNTIMES.Bun;
   const program = `
     import { startLocalGateway } from "sallyport/local";

@@ -410,13 +410,13 @@ function compareAnswer({ status, body }: Answer, id: number | undefined, result:
     expectSame("answer", body, id === undefined ? (result ?? {}) : { id, ok: true, status: 200, ...given });
     return;
   }
-  const refusal = result === DENIED ? 403 : 400;
+  const rejection = result === DENIED ? 403 : 400;
   const error = result === DENIED ? "Permission denied." : "Bad channel name.";
-  expectSame("answer's status", status, id === undefined ? refusal : 200);
+  expectSame("answer's status", status, id === undefined ? rejection : 200);
   expectSame("answer", answered, {
     ...call,
     ok: false,
-    ...(id === undefined ? {} : { status: refusal }),
+    ...(id === undefined ? {} : { status: rejection }),
     error,
   });
 }

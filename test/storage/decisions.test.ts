@@ -45,7 +45,7 @@ const decision = (given: Partial<Decision> = {}): Decision => ({
   repeats: 0,
   ...given,
 });
-const refused = (given: Partial<Decision> = {}) =>
+const rejected = (given: Partial<Decision> = {}) =>
   decision({ verdict: "denied", status: 403, reason: "permission", userId: "ann", ...given });
 
 async function keep(log: DecisionLog, decisions: readonly Decision[]): Promise<void> {
@@ -80,7 +80,7 @@ describe("a decision", () => {
     const place = { view: "/v", handler: "h", channel: "c", at: 7, repeats: 0 };
     const fields = { userId: "u", connectionKey: "s", view: "/v", handler: "h", channel: "c", at: 7 };
     await keep(one, [
-      refused({ ...fields, reason: "limit", reference: "row" }),
+      rejected({ ...fields, reason: "limit", reference: "row" }),
       decision({ reference: "none" }),
     ]);
     const rows = await at.two.db
@@ -112,7 +112,7 @@ describe("a decision", () => {
     const users = ALIKE.map((userId, index) =>
       decision({ userId, at: 2 ** 41 + index, reference: `${index}` }),
     );
-    await keep(one, [...users, refused({ userId: "Ann", at: 1, reference: "refused" })]);
+    await keep(one, [...users, rejected({ userId: "Ann", at: 1, reference: "rejected" })]);
     await keep(one, [
       decision({ userId: "Ann", at: 0, reference: "b" }),
       decision({ at: 0, reference: "a" }),
@@ -120,16 +120,16 @@ describe("a decision", () => {
     const listed = async (filter: Parameters<DecisionLog["list"]>[0]) =>
       (await two.list(filter)).map(({ reference }) => reference);
     for (const [index, user] of ALIKE.entries()) {
-      const mine = user === "Ann" ? [`${index}`, "refused", "b"] : [`${index}`];
+      const mine = user === "Ann" ? [`${index}`, "rejected", "b"] : [`${index}`];
       expect([user, await listed({ user })]).toEqual([user, mine]);
     }
-    expect(await listed({ verdict: "denied" })).toEqual(["refused"]);
-    expect(await listed({ reason: "permission" })).toEqual(["refused"]);
+    expect(await listed({ verdict: "denied" })).toEqual(["rejected"]);
+    expect(await listed({ reason: "permission" })).toEqual(["rejected"]);
     expect(await listed({ reason: "Permission" })).toEqual([]);
     expect(await listed({ user: "Ann", verdict: "allowed", limit: 1 })).toEqual(["0"]);
     const since = 2 ** 41 + ALIKE.length - 2;
     expect(await listed({ since })).toEqual([`${ALIKE.length - 1}`, `${ALIKE.length - 2}`]);
-    expect((await listed({ limit: 1000 })).slice(-3)).toEqual(["refused", "a", "b"]);
+    expect((await listed({ limit: 1000 })).slice(-3)).toEqual(["rejected", "a", "b"]);
   });
 });
 
@@ -165,8 +165,8 @@ describe("decisions", () => {
 
   test("of one kind are counted on the last stored one, separately in each process", async () => {
     const both = logs();
-    const returned = both.map((log) => Array.from({ length: 100 }, () => log.add(refused())));
-    const others = both.map((log) => log.add(refused({ userId: "Ann" })));
+    const returned = both.map((log) => Array.from({ length: 100 }, () => log.add(rejected())));
+    const others = both.map((log) => log.add(rejected({ userId: "Ann" })));
     await Promise.all(both.map((log) => log.flushWithCounts()));
     await Promise.all(both.map((log) => log.flushWithCounts()));
     const stored = [...returned.flatMap((mine) => mine.slice(0, 60)), ...others];
@@ -176,14 +176,14 @@ describe("decisions", () => {
       expect(await both[1 - index]?.find(mine[59] as string)).toMatchObject({ repeats: 40 });
       expect(await both[1 - index]?.find(mine[58] as string)).toMatchObject({ repeats: 0 });
     }
-    for (let times = 0; times < 5; times++) both[0].add(refused());
+    for (let times = 0; times < 5; times++) both[0].add(rejected());
     expect(await both[0].find(returned[0]?.[59] as string)).toMatchObject({ repeats: 45 });
   });
 
   test("that were only counted are reported once per second, also when the clock is set back", async () => {
     const [log, other] = logs();
     const start = Date.now();
-    const stored = Array.from({ length: 60 }, () => log.add(refused())).at(-1) as string;
+    const stored = Array.from({ length: 60 }, () => log.add(rejected())).at(-1) as string;
     const repeats = async () => (await other.find(stored))?.repeats;
     await log.flushWithCountsWhenDue(start);
     const steps = [
@@ -194,7 +194,7 @@ describe("decisions", () => {
       [start, 5],
     ] as const;
     for (const [now, expected] of steps) {
-      log.add(refused());
+      log.add(rejected());
       const allowed = decision();
       log.add(allowed);
       await log.flushWithCountsWhenDue(now);
@@ -205,12 +205,12 @@ describe("decisions", () => {
 
   test("are written together with counted ones, which are reported with their count", async () => {
     const [log, other] = logs();
-    const stored = Array.from({ length: 60 }, () => log.add(refused())).at(-1) as string;
+    const stored = Array.from({ length: 60 }, () => log.add(rejected())).at(-1) as string;
     await log.flushWithCounts();
     received.length = 0;
     const allowed = decision();
     log.add(allowed);
-    log.add(refused());
+    log.add(rejected());
     expect(received).toEqual([allowed]);
     await log.flushWithCounts();
     expect(received.slice(1)).toMatchObject([{ reference: stored, repeats: 1, userId: "ann" }]);
@@ -221,7 +221,7 @@ describe("decisions", () => {
   test("that are counted without a stored one are only reported", async () => {
     const [log] = logs();
     const denied = Array.from({ length: 603 }, (_, index) =>
-      log.add(refused({ userId: undefined, sourceIp: `10.0.${index >> 8}.${index & 255}` })),
+      log.add(rejected({ userId: undefined, sourceIp: `10.0.${index >> 8}.${index & 255}` })),
     );
     received.length = 0;
     await log.flushWithCounts();

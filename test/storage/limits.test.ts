@@ -20,7 +20,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function expectRefusals({ failed }: Outcome<unknown>, count: number): void {
+function expectRejections({ failed }: Outcome<unknown>, count: number): void {
   expect(failed).toHaveLength(count);
   for (const error of failed) {
     expect(error).toBeInstanceOf(RequestError);
@@ -46,7 +46,7 @@ describe("a limit", () => {
     for (const limit of [1, 7, 39]) {
       const outcome = await at.race(40, limits, (each) => each.take(`of ${limit}`, limit));
       expect(outcome.passed).toHaveLength(limit);
-      expectRefusals(outcome, 40 - limit);
+      expectRejections(outcome, 40 - limit);
     }
     expect(await counted()).toEqual({ "of 1": 1, "of 7": 7, "of 39": 39 });
   });
@@ -66,8 +66,8 @@ describe("a limit", () => {
   });
 
   test("of 0 rejects every call, and without a limit nothing is counted", async () => {
-    expectRefusals(await at.race(4, limits, (each) => each.take("never", 0)), 4);
-    expectRefusals(await at.race(4, limits, (each) => each.check("never", 0)), 4);
+    expectRejections(await at.race(4, limits, (each) => each.take("never", 0)), 4);
+    expectRejections(await at.race(4, limits, (each) => each.check("never", 0)), 4);
     const [error] = (await at.race(1, limits, (each) => each.take("never", 0))).failed;
     expect(error).toMatchObject({ reason: "limit", status: 429, retryAfterSeconds: 60 });
     expect(
@@ -85,13 +85,13 @@ describe("a limit", () => {
     await limits[0].take("key", 2);
     for (let times = 0; times < 5; times++) await limits[1].check("key", 2);
     await limits[1].take("key", 2);
-    expectRefusals(await at.race(2, limits, (each) => each.check("key", 2)), 2);
+    expectRejections(await at.race(2, limits, (each) => each.check("key", 2)), 2);
     expect(await counted()).toEqual({ key: 2 });
   });
 
   test("applies to each key separately, also to similar keys", async () => {
     for (const key of ALIKE) await limits[0].take(key, 1);
-    for (const key of ALIKE) expectRefusals(await at.race(1, [limits[1]], (each) => each.take(key, 1)), 1);
+    for (const key of ALIKE) expectRejections(await at.race(1, [limits[1]], (each) => each.take(key, 1)), 1);
     expect(await counted()).toEqual(Object.fromEntries(ALIKE.map((key) => [key, 1])));
   });
 
@@ -106,7 +106,7 @@ describe("a limit", () => {
     await limits[1].check("key", 3);
     const outcome = await at.race(20, limits, (each) => each.take("key", 3));
     expect(outcome.passed).toHaveLength(3);
-    expectRefusals(outcome, 17);
+    expectRejections(outcome, 17);
     expect(await counted()).toEqual({ key: 3 });
   });
 
@@ -120,7 +120,7 @@ describe("a limit", () => {
     await limits[1].check("key", 3);
     const outcome = await at.race(20, limits, (each) => each.take("key", 3));
     expect(outcome.passed).toHaveLength(3);
-    expectRefusals(outcome, 17);
+    expectRejections(outcome, 17);
     // The window begins at the new time.
     await begun("key", MINUTE_MS - 20_000);
     const [later] = (await at.race(1, [limits[1]], (each) => each.take("key", 3))).failed;
@@ -286,8 +286,8 @@ describe("connects", () => {
       one.take(attempt, index % 2 === 0 ? "ann" : null),
     );
     expect(outcome.passed).toHaveLength(6);
-    expectRefusals(outcome, 34);
-    expectRefusals(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
+    expectRejections(outcome, 34);
+    expectRejections(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
     expect(await counted()).not.toHaveProperty([keyOf("connectsPerUser", "eve")]);
     await each[1].take({ ...attempt, gatewayId: "G" }, null);
     await each[1].take({ ...attempt, block: "192.0.2.10" }, null);
@@ -295,11 +295,11 @@ describe("connects", () => {
 
   test("get a new window when the database clock is set back by an hour", async () => {
     const each = connectLimits({ connectsPerIp: 2, connectsPerUser: 2 });
-    expectRefusals(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
+    expectRejections(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
     for (const key of [keyOf("connectsPerUser", "ann"), keyOf("connectsPerIp", attempt.block)]) {
       await begun(key, -60 * MINUTE_MS);
     }
-    expectRefusals(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
+    expectRejections(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
     const open = await limits[0].windows({}, 10);
     expect(open.map(({ count, secondsLeft }) => [count, secondsLeft <= 60])).toEqual([
       [2, true],
@@ -313,7 +313,7 @@ describe("connects", () => {
       one.take({ ...attempt, block: `192.0.2.${index % 5}` }, "ann"),
     );
     expect(outcome.passed).toHaveLength(7);
-    expectRefusals(outcome, 33);
+    expectRejections(outcome, 33);
     const windows = Object.entries(await counted());
     const ofAddresses = windows.filter(([key]) => parseLimitKey(key)?.limit === "connectsPerIp");
     expect(ofAddresses.reduce((sum, [, count]) => sum + count, 0)).toBe(7);
@@ -341,7 +341,7 @@ describe("connects", () => {
     const each = connectLimits({ connectsPerIp: 3, connectsPerUser: false });
     const outcome = await at.race(20, each, (one, index) => one.take(attempt, `user ${index}`));
     expect(outcome.passed).toHaveLength(3);
-    expectRefusals(outcome, 17);
+    expectRejections(outcome, 17);
     expect(await counted()).toEqual({ [keyOf("connectsPerIp", IP)]: 3 });
   });
 
@@ -355,7 +355,7 @@ describe("connects", () => {
     const each = connectLimits({ failedConnectsPerIp: 4 });
     const outcome = await at.race(40, each, (one) => one.failed(attempt));
     expect(outcome.passed).toHaveLength(4);
-    expectRefusals(outcome, 36);
+    expectRejections(outcome, 36);
     expect((await at.race(10, each, (one) => one.take(attempt, "ann"))).passed).toHaveLength(10);
     await each[0].failed({ ...attempt, block: "192.0.2.2" });
     expect(await counted()).toEqual({
@@ -371,10 +371,10 @@ describe("connects", () => {
   test("are counted again when the window that was reached has ended", async () => {
     const each = connectLimits({ connectsPerIp: 2, connectsPerUser: 1 });
     await each[0].take(attempt, "ann");
-    expectRefusals(await at.race(2, each, (one) => one.take(attempt, "ann")), 2);
+    expectRejections(await at.race(2, each, (one) => one.take(attempt, "ann")), 2);
     await begun(keyOf("connectsPerUser", "ann"), MINUTE_MS);
     await each[1].take(attempt, "ann");
-    expectRefusals(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
+    expectRejections(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
     await begun(keyOf("connectsPerIp", IP), MINUTE_MS);
     await each[1].take(attempt, "eve");
     expect(await counted()).toMatchObject({
@@ -389,9 +389,9 @@ describe("connects", () => {
       { connectsPerUser: 0 },
       { connectsPerUser: 0, connectsPerIp: 0 },
     ]) {
-      expectRefusals(await at.race(4, connectLimits(given), (one) => one.take(attempt, "ann")), 4);
+      expectRejections(await at.race(4, connectLimits(given), (one) => one.take(attempt, "ann")), 4);
     }
-    expectRefusals(
+    expectRejections(
       await at.race(4, connectLimits({ failedConnectsPerIp: 0 }), (one) => one.failed(attempt)),
       4,
     );

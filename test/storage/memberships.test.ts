@@ -82,10 +82,10 @@ describe("a channel", () => {
     const seen: ConnectionRow[] = [];
     const check = (connection: ConnectionRow) => {
       seen.push(connection);
-      throw new Error("refused");
+      throw new Error("rejected");
     };
     const joining = processes[0].join({ connectionKey: "a", channel: "room", leaving: "desk" }, check);
-    await expect(joining).rejects.toThrow("refused");
+    await expect(joining).rejects.toThrow("rejected");
     expect(seen).toEqual([expect.objectContaining({ id: "a", connectionId: "connection", userId: "ann" })]);
     expect(await channelsOf("a")).toEqual([]);
   });

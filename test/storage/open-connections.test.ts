@@ -177,10 +177,10 @@ describe("a new connection", () => {
 
   test("B66 is absent, also from its channel, if the check of its permissions throws", async () => {
     const refuse = () => {
-      throw new Error("refused");
+      throw new Error("rejected");
     };
     const opening = at.one.store.connections.open(newConnection({ channel: "room" }), refuse);
-    await expect(opening).rejects.toThrow("refused");
+    await expect(opening).rejects.toThrow("rejected");
     expect([await rows(), await memberships()]).toEqual([[], []]);
     expect(await open(at.two, { channel: "room" })).toMatchObject({ kind: "opened" });
   });

@@ -88,19 +88,19 @@ test("of eight runs that start at once in four processes, exactly one executes",
   const processes = Array.from({ length: 4 }, () => changedStorage(sqliteDatabase(path), { now }));
   const end = latch();
   let begun = 0;
-  const refusals: unknown[] = [];
+  const rejections: unknown[] = [];
   const runs = [...processes, ...processes].map((each) =>
     withLease(each.store.gateways, "chat", async () => {
       begun += 1;
       await end.opened;
       return "done";
     }).catch((error: unknown) => {
-      if (refusals.push(error) === 7) end.open();
+      if (rejections.push(error) === 7) end.open();
     }),
   );
   expect((await Promise.all(runs)).filter((result) => result === "done")).toHaveLength(1);
   expect(begun).toBe(1);
-  for (const refusal of refusals) expect(refusal).toBeInstanceOf(ConfigurationError);
+  for (const rejection of rejections) expect(rejection).toBeInstanceOf(ConfigurationError);
   await Promise.all(processes.map((each) => each.close()));
 });
 
@@ -163,8 +163,8 @@ test("a lease is renewed by a timer while the run waits for AWS", async () => {
     await withLease(database.store.gateways, "chat", async () => {
       await age(50_000);
       vi.advanceTimersByTime(15_000);
-      const refusal = () => withLease(database.store.gateways, "chat", async () => undefined).catch(String);
-      await expect.poll(refusal).toMatch(/Try again in 60 s/);
+      const rejection = () => withLease(database.store.gateways, "chat", async () => undefined).catch(String);
+      await expect.poll(rejection).toMatch(/Try again in 60 s/);
     });
     expect(vi.getTimerCount()).toBe(0);
   } finally {

@@ -40,9 +40,9 @@ const offered = (key: string) => ({ headers: { "x-api-key": key } });
 
 describe("1.2 API keys on $connect", () => {
   testLocally("1.2 without a key it is 403, and $connect is not called", KEYS, async () => {
-    const refused = connect(await keyed());
-    await expect(refused.client.opened).rejects.toThrow("403");
-    expect(await refused.kinds()).toEqual([]);
+    const rejected = connect(await keyed());
+    await expect(rejected.client.opened).rejects.toThrow("403");
+    expect(await rejected.kinds()).toEqual([]);
   });
 
   for (const key of ["another", "one", "VALUE-OF-ONE", "value-of-one, value-of-two"]) {

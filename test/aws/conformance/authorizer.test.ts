@@ -101,12 +101,12 @@ describe("1.1 the order of an upgrade with an authorizer", () => {
     const gateway = await openWithAuthorizer(({ methodArn, queryStringParameters }) => {
       return policy(queryStringParameters.in ? "Allow" : "Deny", methodArn);
     });
-    const refused = connect(gateway);
-    await expect(refused.client.opened).rejects.toThrow("403");
+    const rejected = connect(gateway);
+    await expect(rejected.client.opened).rejects.toThrow("403");
     const another = await connected(gateway, { in: "yes" });
     another.client.socket.close();
     await another.called("disconnect");
-    expect(await refused.kinds()).toEqual([]);
+    expect(await rejected.kinds()).toEqual([]);
   });
 });
 

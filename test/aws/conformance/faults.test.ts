@@ -212,7 +212,7 @@ describe("switches", () => {
       /reorderMs must be a number of milliseconds .* but received Infinity/,
     ],
   ] as const) {
-    testLocally(`§9.21 ${words.source} is refused`, FAULTS, async () => {
+    testLocally(`§9.21 ${words.source} is rejected`, FAULTS, async () => {
       const { local } = await openGateway({});
       expect(() => local.setFaults(faults)).toThrow(words);
     });

@@ -50,9 +50,9 @@ describe("1.1 address and upgrade", () => {
 
   test("1.1 a rejected $connect creates no connection", async () => {
     const gateway = await openGateway();
-    const refused = connect(gateway, { status: 403 });
-    await expect(refused.client.opened).rejects.toThrow();
-    expect((await manage(gateway, "GET", at(await idOf(refused)))).status).toBe(410);
+    const rejected = connect(gateway, { status: 403 });
+    await expect(rejected.client.opened).rejects.toThrow();
+    expect((await manage(gateway, "GET", at(await idOf(rejected)))).status).toBe(410);
   });
 
   testLocally("1.1 without a $connect route every upgrade succeeds", "an API without $connect", async () => {
@@ -168,12 +168,12 @@ describe("1.2 rejected handshakes", () => {
 
   test("1.2 no $disconnect follows a rejected $connect", async () => {
     const gateway = await openGateway();
-    const refused = connect(gateway, { status: 403 });
-    await expect(refused.client.opened).rejects.toThrow();
+    const rejected = connect(gateway, { status: 403 });
+    await expect(rejected.client.opened).rejects.toThrow();
     const another = await connected(gateway);
     another.client.socket.close();
     await another.called("disconnect");
-    expect(await refused.kinds()).toEqual(["connect"]);
+    expect(await rejected.kinds()).toEqual(["connect"]);
   });
 });
 

@@ -168,7 +168,7 @@ describe("invalid options", () => {
 });
 
 describe("an unknown impairment", () => {
-  testLocally("§9.22 is refused", OWN, async () => {
+  testLocally("§9.22 is rejected", OWN, async () => {
     const { local } = await openGateway({});
     expect(() => local.impair("L0SM9cOFvHcCIhw=", "broken" as never)).toThrow(
       'fault must be "none" or "half-open" or "not-reading", but received "broken".',

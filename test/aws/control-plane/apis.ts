@@ -149,7 +149,7 @@ export class Apis {
 
   DeleteApi({ ApiId }: Aws.DeleteApiRequest): void {
     this.#api(ApiId);
-    this.domains.refuseMapped(ApiId, undefined);
+    this.domains.rejectMapped(ApiId, undefined);
     this.#apis.delete(ApiId ?? "");
   }
 
@@ -333,7 +333,7 @@ export class Apis {
   DeleteStage({ ApiId, StageName }: Aws.DeleteStageRequest): void {
     const { stages } = this.#api(ApiId);
     found(stages, StageName, "Stage");
-    this.domains.refuseMapped(ApiId, StageName);
+    this.domains.rejectMapped(ApiId, StageName);
     stages.delete(StageName ?? "");
   }
 

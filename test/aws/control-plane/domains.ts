@@ -36,7 +36,7 @@ export class Domains {
   }
 
   /** @throws AwsError if a domain is mapped to an API, or to one stage of it */
-  refuseMapped(apiId: string | undefined, stage: string | undefined): void {
+  rejectMapped(apiId: string | undefined, stage: string | undefined): void {
     for (const { domain, mappings } of this.#domains.values()) {
       for (const mapping of mappings.values()) {
         if (mapping.ApiId === apiId && (stage === undefined || mapping.Stage === stage))

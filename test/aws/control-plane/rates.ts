@@ -62,7 +62,7 @@ export class Rates {
   }
 
   /** Counts a call, and returns the error if it exceeds a limit. */
-  refusal(operation: string): AwsError | undefined {
+  rejection(operation: string): AwsError | undefined {
     const isTaken = this.#all.take() && (this.#slow.get(operation)?.take() ?? true);
     return isTaken ? undefined : tooMany();
   }

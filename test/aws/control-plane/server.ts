@@ -9,7 +9,7 @@ import { Clock, Rates } from "./rates.ts";
 /** A fault of a call. */
 export type Fault =
   /** The call is rejected with this error, and nothing changes. */
-  | { readonly kind: "refused"; readonly status: number; readonly type: string; readonly message?: string }
+  | { readonly kind: "rejected"; readonly status: number; readonly type: string; readonly message?: string }
   /** Its connection breaks before anything was done. */
   | { readonly kind: "lost" }
   /** It is never answered, and nothing was done. */
@@ -86,7 +86,7 @@ export class ControlPlane {
       const arrived = { operation, input, method: request.method ?? "", path: url.pathname };
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
       // Throttling is checked before any other fault.
-      const excess = this.#rates.refusal(operation);
+      const excess = this.#rates.rejection(operation);
       const fault = excess || /^Get/.test(operation) ? undefined : await this.#faultOf(operation);
       if (fault?.kind === "silent") {
         log(0);
@@ -98,7 +98,7 @@ export class ControlPlane {
         return;
       }
       try {
-        if (fault?.kind === "refused")
+        if (fault?.kind === "rejected")
           throw new AwsError(fault.status, fault.type, fault.message ?? "The test says so");
         if (excess) throw excess;
         const output = this.#run(arrived);

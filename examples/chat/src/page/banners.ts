@@ -2,10 +2,10 @@ import { element } from "./elements.ts";
 
 /** The messages above the composer: denials, and notices about failed actions. */
 export class Banners {
-  readonly #refusal = element("refusal", HTMLElement);
-  readonly #words = element("refusal-words", HTMLElement);
-  readonly #trace = element("refusal-trace", HTMLElement);
-  readonly #reference = element("refusal-reference", HTMLElement);
+  readonly #rejection = element("rejection", HTMLElement);
+  readonly #words = element("rejection-words", HTMLElement);
+  readonly #trace = element("rejection-trace", HTMLElement);
+  readonly #reference = element("rejection-reference", HTMLElement);
   readonly #copy = element("copy-reference", HTMLButtonElement);
   readonly #notice = element("notice", HTMLElement);
 
@@ -14,13 +14,13 @@ export class Banners {
   }
 
   /** @param reference reference of the decision, or an empty string */
-  refuse(words: string, reference: string): void {
+  showDenial(words: string, reference: string): void {
     this.clear();
     this.#words.textContent = words;
     this.#reference.textContent = reference;
     this.#trace.hidden = reference === "";
     this.#copy.textContent = "Copy";
-    this.#refusal.hidden = false;
+    this.#rejection.hidden = false;
   }
 
   notify(words: string): void {
@@ -30,7 +30,7 @@ export class Banners {
   }
 
   clear(): void {
-    this.#refusal.hidden = true;
+    this.#rejection.hidden = true;
     this.#notice.hidden = true;
   }
 

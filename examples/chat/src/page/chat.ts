@@ -85,7 +85,7 @@ export class Chat {
     });
     socket.on("state", (state) => this.#follow(state));
     socket.on("message", (message) => this.#receive(message));
-    socket.on("denied", (refusal) => this.#refused(refusal));
+    socket.on("denied", (rejection) => this.#rejected(rejection));
     socket.on("revoked", (notice) => this.#revoked(notice));
     this.#socket = socket;
     this.#follow(socket.state);
@@ -184,7 +184,7 @@ export class Chat {
       history.replaceState(null, "", `#${this.#slug}`);
       if (error instanceof CallError && error.status === 403) {
         const stay = this.#isInside ? ` You are still in ${this.#rooms?.titleOf(this.#slug)}.` : "";
-        this.#banners.refuse(
+        this.#banners.showDenial(
           `You don't have access to ${this.#rooms?.titleOf(slug)}.${stay} Ask an administrator.`,
           error.reference,
         );
@@ -235,7 +235,7 @@ export class Chat {
       // Another moderator has deleted the message.
       if (!this.#messages.ids().has(id)) return;
       if (error instanceof CallError && error.status === 403) {
-        this.#banners.refuse(
+        this.#banners.showDenial(
           "You don't have permission to delete this message. Ask an administrator.",
           error.reference,
         );
@@ -244,13 +244,13 @@ export class Chat {
     }
   }
 
-  #refused({ status, error, reference, retryAfterMs = 0 }: Denial): void {
+  #rejected({ status, error, reference, retryAfterMs = 0 }: Denial): void {
     if (status === 401) this.#endLogin();
     else if (status === 403) this.#noAccess(reference);
     else if (status === 429) {
       const seconds = Math.ceil(retryAfterMs / 1000);
       this.#banners.notify(`Too many attempts. Trying again${seconds ? ` in ${seconds} s` : " soon"}.`);
-    } else this.#banners.refuse(`The connection was rejected: ${error}`, reference);
+    } else this.#banners.showDenial(`The connection was rejected: ${error}`, reference);
   }
 
   #revoked(notice: RevokedNotice): void {
@@ -267,7 +267,7 @@ export class Chat {
   }
 
   #noAccess(reference: string): void {
-    this.#banners.refuse(
+    this.#banners.showDenial(
       "You don't have access to this room. Ask an administrator. Press Send to try again.",
       reference,
     );
