@@ -15,7 +15,7 @@ import { Activity } from "./connections/activity.ts";
 import type { ManagementApi } from "./delivery/management-api.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
-import { ConnectionProbes } from "./events/connection-slots.ts";
+import { ConnectionProbes } from "./events/connection-probes.ts";
 import { JOINS_AT_ONCE } from "./events/join.ts";
 import { OrphanedConnections } from "./events/orphaned-connections.ts";
 import { PermissionCatalog } from "./permissions/define.ts";
@@ -101,7 +101,7 @@ export function createAuth(
     gatewayAuthenticator: new GatewayAuthenticator(gateways, config.gatewayAuth),
     origins: new Origins(config.origins, config.allowMissingOrigin),
     tokens: new Tokens(store.tokens, config.token.expiresInSeconds),
-    endedSessions: new EndedSessions(store.sessions, config.endedSessions, onError),
+    endedSessions: new EndedSessions(store.endedSessions, config.endedSessions, onError),
     authenticate: config.authenticate,
     tokenBinding: config.token.binding,
     trustProxy: config.trustProxy,

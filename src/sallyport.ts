@@ -148,14 +148,14 @@ export class Sallyport {
       await reports.decisionLog.sweep();
       await auth.endedSessions.sweep();
     };
-    const upkeep = async () => {
+    const periodicWork = async () => {
       await reports.decisionLog.flushWithCountsWhenDue();
       await sweep();
       await connections.activity.writeWhenDue();
     };
     const revoking = { ...reaching, revocations };
     this.#worker = new RevocationWorker(revoking, sweep);
-    this.#poller = new RevocationPoller(revoking, this.#worker, { storage, upkeep });
+    this.#poller = new RevocationPoller(revoking, this.#worker, { storage, periodicWork });
     this.#cleanup = new BackgroundCleanup({ store, onError });
     this.#healthCheck = new HealthCheck(storage);
     this.#pendingDisconnects = new PendingDisconnects(this.#services);
@@ -242,7 +242,7 @@ export class Sallyport {
 
   /**
    * Applies recorded permission changes to open connections: closes those that lost access, and
-   * removes the others from channels that they may no longer read.
+   * removes the others from channels that they lost access to.
    *
    * Processes that serve events do this themselves. Call it on a schedule if no process runs all
    * the time.

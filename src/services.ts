@@ -13,7 +13,7 @@ import type { Tokens } from "./auth/tokens.ts";
 import type { Activity } from "./connections/activity.ts";
 import type { Delivery } from "./delivery/delivery.ts";
 import type { ErrorReporter } from "./error-reporter.ts";
-import type { ConnectionProbes } from "./events/connection-slots.ts";
+import type { ConnectionProbes } from "./events/connection-probes.ts";
 import type { OrphanedConnections } from "./events/orphaned-connections.ts";
 import type { PermissionCatalog } from "./permissions/define.ts";
 import type { ChangedSubjects } from "./revocation/changed-subjects.ts";
@@ -75,20 +75,20 @@ export interface CoreServices {
   readonly changedSubjects: ChangedSubjects;
 }
 
-/** The services that connections are reached with. */
-export interface ReachingServices extends CoreServices {
+/** The services that send messages to connections and close them. */
+export interface DeliveryServices extends CoreServices {
   readonly gateways: Gateways;
   readonly delivery: Delivery;
   readonly unfinishedCloses: UnfinishedCloses;
 }
 
 /** The services of `sending/`. */
-export interface SendingServices extends ReachingServices {
+export interface SendingServices extends DeliveryServices {
   readonly sends: Sends;
 }
 
 /** The services of `revocation/`. */
-export interface RevocationServices extends ReachingServices {
+export interface RevocationServices extends DeliveryServices {
   readonly revocations: RevocationQueue;
 }
 

@@ -57,10 +57,13 @@ export class BackgroundCleanup {
    */
   #after = "";
 
-  /** @param evenForMs see {@link EVEN_FOR_MS} */
-  constructor(tables: CleanedTables, { evenForMs = STEADY_FOR_MS }: { readonly evenForMs?: number } = {}) {
+  /** @param steadyForMs see {@link STEADY_FOR_MS} */
+  constructor(
+    tables: CleanedTables,
+    { steadyForMs = STEADY_FOR_MS }: { readonly steadyForMs?: number } = {},
+  ) {
     this.#tables = tables;
-    this.#clock = new SteadyClock(evenForMs);
+    this.#clock = new SteadyClock(steadyForMs);
   }
 
   /**
@@ -157,19 +160,19 @@ export class BackgroundCleanup {
 
 /** Compares the wall clock of the database, which can step, with the monotonic clock. */
 export class SteadyClock {
-  readonly #evenForMs: number;
+  readonly #steadyForMs: number;
   #last: { readonly wallMs: number; readonly monotonicMs: number } | undefined;
   /** Monotonic time of the last step. */
   #evenSince = 0;
-  #isEven = false;
+  #isSteady = false;
 
-  constructor(evenForMs: number) {
-    this.#evenForMs = evenForMs;
+  constructor(steadyForMs: number) {
+    this.#steadyForMs = steadyForMs;
   }
 
   /** Whether the clock has not stepped for long enough, as of the last call of {@link read}. */
   get isSteady(): boolean {
-    return this.#isEven;
+    return this.#isSteady;
   }
 
   /** Compares the two clocks. Both times are in milliseconds. */
@@ -179,6 +182,6 @@ export class SteadyClock {
     const hasStepped =
       last === undefined || Math.abs(wallMs - last.wallMs - (monotonicMs - last.monotonicMs)) > STEP_MS;
     if (hasStepped) this.#evenSince = monotonicMs;
-    this.#isEven = monotonicMs - this.#evenSince >= this.#evenForMs;
+    this.#isSteady = monotonicMs - this.#evenSince >= this.#steadyForMs;
   }
 }

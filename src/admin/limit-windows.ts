@@ -70,7 +70,7 @@ export async function listLimitWindows(
   const { user, address, after, limit } = parseOptions("limits()", LIMIT_FILTER, filter);
   const subject = { user, address: address === undefined ? undefined : addressBlockOf("limits()", address) };
   const rows = await services.limits.rateLimits.windows(subject, limit, after);
-  const gateways = new Map((await services.gateways.listAnew()).map(({ id, name }) => [id, name]));
+  const gateways = new Map((await services.gateways.refresh()).map(({ id, name }) => [id, name]));
   return rows.flatMap(({ key, count, secondsLeft }) => {
     const parsed = parseLimitKey(key);
     if (!parsed) return [];

@@ -25,7 +25,7 @@ export interface AccessPreview {
   /**
    * Number of open connections with a view or channel of another app, which cannot be checked here.
    */
-  readonly foreign: number;
+  readonly otherApps: number;
 }
 
 /** A user with different effective permissions after a change. */
@@ -101,24 +101,24 @@ async function connectionEffects(
   services: AdminServices,
   touched: RevocationTarget | undefined,
   open: readonly ConnectionWithChannels[],
-): Promise<Pick<AccessPreview, "connections" | "channels" | "foreign">> {
+): Promise<Pick<AccessPreview, "connections" | "channels" | "otherApps">> {
   const connections: ConnectionEffect[] = [];
   const channels: ChannelEffect[] = [];
-  let foreign = 0;
+  let otherApps = 0;
   for (const connection of open) {
     const { id, connectionId, userId, view } = connection;
     const effect = { connection: id, connectionId, user: userId, view };
     const result =
       touched && closesEveryConnection(touched.scope) ? undefined : recheckView(services, connection);
     if (result === undefined || result.kind === "lost") connections.push(effect);
-    else if (result.kind === "foreign") foreign++;
+    else if (result.kind === "other-app") otherApps++;
     else {
       for (const channel of connection.channels) {
         const { kind } = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
         if (kind === "lost") channels.push({ ...effect, channel });
-        else if (kind === "foreign") foreign++;
+        else if (kind === "other-app") otherApps++;
       }
     }
   }
-  return { connections, channels, foreign };
+  return { connections, channels, otherApps };
 }

@@ -86,12 +86,12 @@ export async function close({
   const bounded = (work: Promise<unknown>) =>
     waitAtMost(Math.max(0, Math.min(STEP_TIMEOUT_MS, deadline - performance.now())), work);
   // Sends end here. Notices and closes of revocations are still sent, before everything stops.
-  delivery.stop();
+  delivery.stopNormal();
   sends.capacity.removeLimits();
   await bounded(Promise.all([poller.stop(), cleanup.close()]));
   const idle = () => Promise.all([poller.idle(), worker.idle()]);
   await bounded(idle().then(() => delivery.settled()));
-  delivery.shut();
+  delivery.stopAll();
   await bounded(pendingDisconnects.stop());
   await bounded(reports.decisionLog.flushWithCounts().then(() => connections.activity.write()));
   await bounded(api.close());

@@ -20,7 +20,7 @@ const TWO = gateway("two", null);
 
 /** The cached list of gateways, and the list that a fresh read returns. */
 const gateways = (kept: readonly Gateway[], fresh = kept) =>
-  ({ list: async () => kept, listAnew: async () => fresh }) as unknown as Gateways;
+  ({ list: async () => kept, refresh: async () => fresh }) as unknown as Gateways;
 
 const call = (fields: Partial<MessageCall>): MessageCall => ({
   kind: "message",

@@ -48,7 +48,7 @@ export class GatewayAuthenticator {
   async check(call: GatewayCall): Promise<Gateway> {
     const gateway =
       this.#identify(call, await this.#gateways.list()) ??
-      this.#identify(call, await this.#gateways.listAnew());
+      this.#identify(call, await this.#gateways.refresh());
     if (!gateway) throw this.#unknownCaller(call);
     checkNames(gateway, call);
     return gateway;
@@ -69,12 +69,12 @@ export class GatewayAuthenticator {
   }
 
   /** Returns whether a call can be from a registered gateway, for times when the database fails. */
-  isPlausible(call: GatewayCall): boolean {
+  mayBeRegistered(call: GatewayCall): boolean {
     return this.#gateways.lastKnown === undefined || this.lastKnown(call) !== undefined;
   }
 
   /** Returns whether an accepted call proves which gateway sent it. */
-  isProven({ isInvocation }: GatewayCall): boolean {
+  isAuthenticated({ isInvocation }: GatewayCall): boolean {
     return this.#auth === "secret" || isInvocation;
   }
 

@@ -116,7 +116,7 @@ export class Gateways {
   /**
    * Reads the gateways again, at most once per second. Use it if a gateway may be newly registered.
    */
-  async listAnew(): Promise<readonly Gateway[]> {
+  async refresh(): Promise<readonly Gateway[]> {
     return this.#age() < MIN_AGE_MS ? this.#known : this.#read();
   }
 
@@ -133,13 +133,13 @@ export class Gateways {
   /** Returns the gateway with an id, or undefined. */
   async find(id: string): Promise<Gateway | undefined> {
     const known = (await this.list()).find((gateway) => gateway.id === id);
-    return known ?? (await this.listAnew()).find((gateway) => gateway.id === id);
+    return known ?? (await this.refresh()).find((gateway) => gateway.id === id);
   }
 
   /** Returns gateways by id, including those with the given ids. Removed gateways are missing. */
   async findMany(ids: Iterable<string>): Promise<ReadonlyMap<string, Gateway>> {
     const known = byId(await this.list());
-    for (const id of ids) if (!known.has(id)) return byId(await this.listAnew());
+    for (const id of ids) if (!known.has(id)) return byId(await this.refresh());
     return known;
   }
 

@@ -63,7 +63,7 @@ export function ending(until: number | undefined): { readonly until?: number } {
 
 /** Adds `--reason`. */
 export function withReason(command: Command): Command {
-  return command.option("--reason <text>", "the reason, which the audit stores");
+  return command.option("--reason <text>", "the reason, which the audit log stores");
 }
 
 /** Adds `--reason` and `--dry-run`. */

@@ -40,7 +40,7 @@ export function addCleanup(program: Command, terminal: Terminal): void {
     )
     .option(
       "--audit <time>",
-      "keep the audit for this time (default: unlimited)",
+      "keep the audit log for this time (default: unlimited)",
       durationParser(30 * DAY_MS, "30d"),
     );
   withJson(command).action(() =>
@@ -90,7 +90,7 @@ function removedRows({
     counted(endedSessions, "ended session", "ended sessions"),
     counted(counters, "window of a limit", "windows of limits"),
     counted(decisions, "decision", "decisions"),
-    counted(audit, "entry of the audit", "entries of the audit"),
+    counted(audit, "entry of the audit log", "entries of the audit log"),
   ].filter((part) => part !== undefined);
   return parts.length === 0 ? undefined : `Removed ${parts.join(", ")}.`;
 }

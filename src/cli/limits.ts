@@ -30,7 +30,7 @@ export function addLimits(program: Command, terminal: Terminal): void {
     .description("List and clear the limits that are counted in the database");
   const listing = limits
     .command("list")
-    .description("List the open windows of limits, highest counts first")
+    .description("List the limits that counted something in the last minute, highest counts first")
     .option("--user <user>", "only windows of this user")
     .option("--address <ip>", "only windows of this address")
     .option("--limit <number>", "the maximum number of windows, at most 1000", rowCount, MAX_ROWS);

@@ -39,7 +39,7 @@ export async function formatDryRun(
 }
 
 function effects(preview: AccessPreview, { name }: Names): readonly string[] {
-  const { users, connections, channels, foreign } = preview;
+  const { users, connections, channels, otherApps } = preview;
   const rows = [
     ...users.flatMap(({ user, gains, loses }) => [
       ...gains.map((permission) => ["  gains", name(user), permission]),
@@ -61,7 +61,7 @@ function effects(preview: AccessPreview, { name }: Names): readonly string[] {
     connectionsText(connections.length),
     channelsText(channels.length),
   ].join(", ");
-  const others = foreign > 0 ? ["Other apps on this database check their own connections."] : [];
+  const others = otherApps > 0 ? ["Other apps on this database check their own connections."] : [];
   return [rows.length > 0 ? `${counts}:` : `${counts}.`, ...first(aligned(rows)), ...others];
 }
 

@@ -48,7 +48,7 @@ test("a sender that stopped waiting does not count", () => {
 test("no sender waits for a queue that is rejected, is too slow, or has 16 waiting senders", async () => {
   const rejected = full();
   const waiting = rejected.waitForPlace();
-  for (let call = 0; call < 3; call++) rejected.rejected((rejections) => rejections.inRow++);
+  for (let call = 0; call < 3; call++) rejected.rejected((rejections) => rejections.consecutiveFailures++);
   await waiting?.ready;
   expect([rejected.waitForPlace(), rejected.isStuck]).toEqual([undefined, true]);
 

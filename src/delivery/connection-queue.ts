@@ -62,7 +62,7 @@ export class ConnectionQueue<Post> {
   }
 
   get isRejected(): boolean {
-    return (this.#rejections?.inRow ?? 0) >= STUCK_REJECTIONS;
+    return (this.#rejections?.consecutiveFailures ?? 0) >= STUCK_REJECTIONS;
   }
 
   /**

@@ -342,12 +342,12 @@ test("closes a connection that is throttled for three seconds although other sen
   // For 15 seconds, a call always waits for the rate limit.
   const others = 3000;
   const sending = Array.from({ length: 20 }, async (_, other) => {
-    while (served < others && !own.isStopped) await own.post(to(`other ${other}`), "x");
+    while (served < others && !own.isNormalStopped) await own.post(to(`other ${other}`), "x");
   });
   await expect.poll(() => outcomes.length > 0 || served >= others).toBe(true);
   expect([outcomes, slow]).toEqual([[{ kind: "failed", reason: "slow" }], ["silent"]]);
   expect(served).toBeLessThan(others);
-  own.stop();
+  own.stopNormal();
   await Promise.all(sending);
 });
 
@@ -458,7 +458,7 @@ test("stop() fails waiting and later messages, and lets the call in flight finis
   );
   const posts = ["1", "2", "3"].map((frame) => own.post(to("a"), frame));
   await Promise.resolve();
-  own.stop();
+  own.stopNormal();
   finish({ kind: "ok" });
   expect(await Promise.all(posts)).toEqual([
     { kind: "sent" },
@@ -469,15 +469,15 @@ test("stop() fails waiting and later messages, and lets the call in flight finis
   expect(order).toEqual(["a 1"]);
 });
 
-test("makes urgent calls after stop(), and no calls after shut()", async () => {
+test("makes urgent calls after stop(), and no calls after stopAll()", async () => {
   const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
-  expect([own.isStopped, own.isShut]).toEqual([false, false]);
+  expect([own.isNormalStopped, own.isAllStopped]).toEqual([false, false]);
   expect(own.waitForCapacity(endpoint)).toBeUndefined();
-  own.stop();
-  expect([own.isStopped, own.isShut]).toEqual([true, false]);
+  own.stopNormal();
+  expect([own.isNormalStopped, own.isAllStopped]).toEqual([true, false]);
   expect(await own.post(to("a"), "notice", { urgent: true })).toEqual({ kind: "sent" });
-  own.shut();
-  expect(own.isShut).toBe(true);
+  own.stopAll();
+  expect(own.isAllStopped).toBe(true);
   expect(await own.post(to("a"), "notice", { urgent: true })).toEqual({ kind: "failed", reason: "closed" });
   expect(order).toEqual(["a notice"]);
 });

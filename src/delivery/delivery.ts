@@ -102,8 +102,8 @@ export class Delivery {
   readonly #queues = new FreeList<ConnectionQueue<Post>>();
   readonly #tooSlow: (recipient: Recipient) => void;
   readonly #posts = new FreeList<Post>();
-  #isStopped = false;
-  #isShut = false;
+  #isNormalStopped = false;
+  #isAllStopped = false;
 
   /** @param tooSlow closes a connection if its client does not read. Default: it stays open */
   constructor(
@@ -119,8 +119,8 @@ export class Delivery {
   }
 
   /** Whether no more normal messages are sent, because the process shuts down. */
-  get isStopped(): boolean {
-    return this.#isStopped;
+  get isNormalStopped(): boolean {
+    return this.#isNormalStopped;
   }
 
   /**
@@ -148,9 +148,9 @@ export class Delivery {
    * @returns `undefined` if there is capacity now
    */
   waitForCapacity(endpoint: string, connectionId = "", flow = ""): Waiting | undefined {
-    if (this.#isStopped) return undefined;
+    if (this.#isNormalStopped) return undefined;
     const state = this.#endpoint(endpoint);
-    const ready = state.requests.room(flow);
+    const ready = state.requests.waitForCapacity(flow);
     // If a sender stops waiting for the endpoint, the next sender gets its turn.
     return ready ? { ready, leave: () => undefined } : this.#findQueue(state, connectionId)?.waitForPlace();
   }
@@ -172,19 +172,19 @@ export class Delivery {
    * Starts no more normal calls. Waiting posts fail with the reason `closed`. Urgent calls are
    * still made.
    */
-  stop(): void {
-    this.#isStopped = true;
+  stopNormal(): void {
+    this.#isNormalStopped = true;
     for (const { requests } of this.#endpoints.values()) requests.releaseNormal();
   }
 
   /** Whether no more calls are started at all. */
-  get isShut(): boolean {
-    return this.#isShut;
+  get isAllStopped(): boolean {
+    return this.#isAllStopped;
   }
 
   /** Starts no more calls, including urgent calls. */
-  shut(): void {
-    this.#isShut = true;
+  stopAll(): void {
+    this.#isAllStopped = true;
   }
 
   #endpoint(endpoint: string): EndpointState {
@@ -304,7 +304,7 @@ export class Delivery {
           if (allowed === true) break;
           if (!(await withinTimeout(allowed))) return DENIED;
         }
-        if (this.#isShut || (this.#isStopped && !urgent)) return CLOSED;
+        if (this.#isAllStopped || (this.#isNormalStopped && !urgent)) return CLOSED;
         const calledAt = performance.now();
         post.answered = this.#call(post);
         queue.calling = post.answered;
@@ -371,7 +371,7 @@ export class Delivery {
   /** Sends no more normal messages to the connection, and closes it. */
   #closeTooSlow(queue: ConnectionQueue<Post>, recipient: Recipient): void {
     queue.endTooSlow();
-    if (!this.#isStopped) this.#tooSlow(recipient);
+    if (!this.#isNormalStopped) this.#tooSlow(recipient);
   }
 
   #call({ recipient: { endpoint, connectionId }, frame }: Post): Promise<PostResult> {

@@ -2,7 +2,7 @@ import { FOREIGN_BODY_BYTES } from "../protocol/foreign-body.ts";
 import type { CallController, CallHandler } from "./http-clients.ts";
 
 /** The response to one call. */
-export interface Answer {
+export interface CallResponse {
   readonly status: number;
   /** Name of the error of AWS, such as `LimitExceededException`. */
   readonly errorType: string | undefined;
@@ -18,13 +18,13 @@ export interface Answer {
  */
 export class Exchange implements CallHandler {
   readonly startedAt = performance.now();
-  #onEnd: ((answer: Answer | Error) => void) | undefined;
+  #onEnd: ((answer: CallResponse | Error) => void) | undefined;
   #controller: CallController | undefined;
-  #answer: Omit<Answer, "body"> | undefined;
+  #answer: Omit<CallResponse, "body"> | undefined;
   #chunks: Uint8Array[] | undefined;
   #bytes = 0;
 
-  constructor(onEnd: (answer: Answer | Error) => void) {
+  constructor(onEnd: (answer: CallResponse | Error) => void) {
     this.#onEnd = onEnd;
   }
 
@@ -70,7 +70,7 @@ export class Exchange implements CallHandler {
   }
 
   /** Ends the call. Only the first end has an effect. */
-  #end(answer: Answer | Error): void {
+  #end(answer: CallResponse | Error): void {
     const onEnd = this.#onEnd;
     this.#onEnd = undefined;
     this.#controller = undefined;

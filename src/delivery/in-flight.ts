@@ -32,7 +32,7 @@ export class ConcurrencyLimit {
   #fastestMs = Number.POSITIVE_INFINITY;
   #answers = 0;
 
-  /** @param most the maximum limit */
+  /** @param max the maximum limit */
   constructor(max: number) {
     this.#max = max;
     this.#limit = Math.min(INITIAL_LIMIT, max);

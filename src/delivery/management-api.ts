@@ -2,7 +2,7 @@ import { DeliveryError } from "../errors.ts";
 import { foreignExcerpt } from "../protocol/foreign-body.ts";
 import { regionOfHost } from "../protocol/partitions.ts";
 import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
-import { type Answer, Exchange } from "./exchange.ts";
+import { type CallResponse, Exchange } from "./exchange.ts";
 import { type ClientClass, HttpClients, loadClient } from "./http-clients.ts";
 import { FreeList } from "./in-flight.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
@@ -119,7 +119,7 @@ export class HttpManagementApi implements ManagementApi {
   readonly #signers = new Map<string, Signer>();
   readonly #inFlight = new FreeList<Exchange>();
   #signedBy: AwsCredentials | undefined;
-  #sweeper: NodeJS.Timeout | undefined;
+  #timeoutTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
   /** Difference from the local clock to the clock of AWS, in milliseconds. */
   #clockDifference = 0;
@@ -162,8 +162,8 @@ export class HttpManagementApi implements ManagementApi {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearInterval(this.#sweeper);
-    this.#sweeper = undefined;
+    clearInterval(this.#timeoutTimer);
+    this.#timeoutTimer = undefined;
     const hosts = [...this.#hosts.values()];
     this.#hosts.clear();
     this.#endpoints.clear();
@@ -200,7 +200,7 @@ export class HttpManagementApi implements ManagementApi {
   }
 
   #dispatch({ method, to, path, body }: Call, headers: Record<string, string>): Promise<PostResult> {
-    this.#sweeper ??= setInterval(() => this.#abortTimedOut(), SWEEP_MS).unref();
+    this.#timeoutTimer ??= setInterval(() => this.#abortTimedOut(), SWEEP_MS).unref();
     return new Promise((resolve) => {
       const client = to.connections.take();
       const call = new Exchange((answer) => {
@@ -221,8 +221,8 @@ export class HttpManagementApi implements ManagementApi {
     const startedBefore = performance.now() - this.#timeoutMs;
     for (const call of this.#inFlight) if (call.startedAt <= startedBefore) call.abort(new Error("timeout"));
     if (!this.#inFlight.isEmpty) return;
-    clearInterval(this.#sweeper);
-    this.#sweeper = undefined;
+    clearInterval(this.#timeoutTimer);
+    this.#timeoutTimer = undefined;
   }
 
   #endpoint(endpoint: string): Endpoint {
@@ -271,7 +271,7 @@ export class HttpManagementApi implements ManagementApi {
     return signer;
   }
 
-  #resultOf(answer: Answer, to: Endpoint): PostResult {
+  #resultOf(answer: CallResponse, to: Endpoint): PostResult {
     const { status, date } = answer;
     if (status >= 200 && status < 300) return { kind: "ok" };
     if (status === 410 && !isForeign(answer)) return { kind: "gone" };
@@ -302,12 +302,12 @@ export class HttpManagementApi implements ManagementApi {
  * API Gateway sends the header `x-amzn-errortype` with an error. Emulators without it send JSON or
  * an empty body.
  */
-function isForeign({ errorType, body }: Answer): boolean {
+function isForeign({ errorType, body }: CallResponse): boolean {
   return errorType === undefined && foreignExcerpt(body) !== undefined;
 }
 
 /** Returns the reason of an error response. It quotes a page that is not from API Gateway. */
-function reasonOf({ status, errorType, body }: Answer, { url, pages }: Endpoint): string {
+function reasonOf({ status, errorType, body }: CallResponse, { url, pages }: Endpoint): string {
   if (errorType !== undefined) return `status ${status} ${errorType}`;
   const excerpt = foreignExcerpt(body);
   if (excerpt === undefined) return `status ${status}`;

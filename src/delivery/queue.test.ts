@@ -12,10 +12,10 @@ afterEach(() => {
 const unbounded = () => new Rate(Number.POSITIVE_INFINITY);
 
 /** Queues calls and records the order in which they are admitted. */
-function queue(lane: RequestQueue) {
+function recordAdmissions(queue: RequestQueue) {
   const entered: string[] = [];
   const enter = (name: string, isUrgent = false) => {
-    const turn = lane.enter(isUrgent);
+    const turn = queue.enter(isUrgent);
     if (turn) turn.then(() => entered.push(name));
     else entered.push(name);
   };
@@ -24,40 +24,40 @@ function queue(lane: RequestQueue) {
 
 describe("a request queue", () => {
   test("admits the allowed number of calls, and the others in order as calls leave", async () => {
-    const lane = new RequestQueue(unbounded(), 2);
-    const { entered, enter } = queue(lane);
+    const queue = new RequestQueue(unbounded(), 2);
+    const { entered, enter } = recordAdmissions(queue);
     for (const name of ["a", "b", "c", "d"]) enter(name);
     expect(entered).toEqual(["a", "b"]);
-    lane.leave(false);
+    queue.leave(false);
     await Promise.resolve();
     expect(entered).toEqual(["a", "b", "c"]);
     enter("e");
-    lane.leave();
-    lane.leave(false);
+    queue.leave();
+    queue.leave(false);
     await Promise.resolve();
     expect(entered).toEqual(["a", "b", "c", "d", "e"]);
   });
 
   test("has a reserve for urgent calls, and admits them before waiting calls", async () => {
-    const lane = new RequestQueue(unbounded(), 1);
-    const { entered, enter } = queue(lane);
+    const queue = new RequestQueue(unbounded(), 1);
+    const { entered, enter } = recordAdmissions(queue);
     enter("a");
     enter("b");
     const urgent = Array.from({ length: URGENT_RESERVE + 1 }, (_, n) => `u${n}`);
     for (const name of urgent) enter(name, true);
     expect(entered).toEqual(["a", ...urgent.slice(0, -1)]);
-    lane.leave(false);
+    queue.leave(false);
     await Promise.resolve();
     expect(entered).toEqual(["a", ...urgent]);
     expect(entered).not.toContain("b");
-    for (let call = 0; call < urgent.length; call++) lane.leave(false);
+    for (let call = 0; call < urgent.length; call++) queue.leave(false);
     await Promise.resolve();
     expect(entered.at(-1)).toBe("b");
   });
 
   test("admits calls at its rate although no call leaves", async () => {
-    const lane = new RequestQueue(new Rate(60), 1000);
-    const { entered, enter } = queue(lane);
+    const queue = new RequestQueue(new Rate(60), 1000);
+    const { entered, enter } = recordAdmissions(queue);
     for (let call = 0; call < 120; call++) enter(`${call}`);
     expect(entered).toHaveLength(3);
     await vi.advanceTimersByTimeAsync(1000);
@@ -68,14 +68,14 @@ describe("a request queue", () => {
   });
 
   test("admits urgent calls up to one second in advance, and delays normal calls for it", async () => {
-    const lane = new RequestQueue(new Rate(100), 1000);
-    const { entered, enter } = queue(lane);
+    const queue = new RequestQueue(new Rate(100), 1000);
+    const { entered, enter } = recordAdmissions(queue);
     for (let call = 0; call < 150; call++) enter("urgent", true);
     expect(entered).toHaveLength(105);
     enter("ordinary");
     await vi.advanceTimersByTimeAsync(500);
     expect(entered.length).toBeGreaterThan(145);
-    for (let call = 0; call < 100; call++) lane.leave();
+    for (let call = 0; call < 100; call++) queue.leave();
     expect(entered).not.toContain("ordinary");
     await vi.advanceTimersByTimeAsync(900);
     expect(entered).not.toContain("ordinary");
@@ -86,8 +86,8 @@ describe("a request queue", () => {
 
 test("an urgent call does not wait for a normal one, and slowing down lengthens no debt", async () => {
   const rate = new Rate(100);
-  const lane = new RequestQueue(rate, 1000);
-  const { entered, enter } = queue(lane);
+  const queue = new RequestQueue(rate, 1000);
+  const { entered, enter } = recordAdmissions(queue);
   for (let call = 0; call < 105; call++) enter("early", true);
   enter("ordinary");
   enter("urgent", true);
@@ -102,52 +102,52 @@ test("an urgent call does not wait for a normal one, and slowing down lengthens 
 });
 
 test("a request queue that releases normal calls makes no normal call wait", async () => {
-  const lane = new RequestQueue(new Rate(1), 1);
-  const { entered, enter } = queue(lane);
+  const queue = new RequestQueue(new Rate(1), 1);
+  const { entered, enter } = recordAdmissions(queue);
   for (const name of ["a", "b", "c"]) enter(name);
-  const outside = lane.room();
-  lane.releaseNormal();
+  const outside = queue.waitForCapacity();
+  queue.releaseNormal();
   await outside;
   await Promise.resolve();
   expect(entered).toEqual(["a", "b", "c"]);
   enter("d");
   expect(entered).toContain("d");
-  expect(lane.room()).toBeUndefined();
+  expect(queue.waitForCapacity()).toBeUndefined();
 });
 
 test("calls to connections that are set aside use separate slots, after all other calls", async () => {
-  const lane = new RequestQueue(unbounded(), 1);
-  const { entered, enter } = queue(lane);
+  const queue = new RequestQueue(unbounded(), 1);
+  const { entered, enter } = recordAdmissions(queue);
   enter("a");
   let aside = 0;
-  for (let call = 0; call < SET_ASIDE_CALLS + 2; call++) void lane.enterAside(60_000)?.then(() => aside++);
+  for (let call = 0; call < SET_ASIDE_CALLS + 2; call++) void queue.enterAside(60_000)?.then(() => aside++);
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS);
   // Those calls use no slot of the other calls.
-  lane.leave(false);
+  queue.leave(false);
   enter("b");
   expect(entered).toEqual(["a", "b"]);
   enter("c");
-  lane.leaveAside();
+  queue.leaveAside();
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS);
-  lane.leave(false);
+  queue.leave(false);
   await Promise.resolve();
   expect(entered).toEqual(["a", "b", "c"]);
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS + 1);
-  lane.releaseNormal();
+  queue.releaseNormal();
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS + 2);
-  expect(lane.enterAside(60_000)).toBeUndefined();
+  expect(queue.enterAside(60_000)).toBeUndefined();
 });
 
 test("a call to a connection that is set aside gets a turn between normal calls", async () => {
-  const lane = new RequestQueue(new Rate(100), 1000);
-  const { entered, enter } = queue(lane);
+  const queue = new RequestQueue(new Rate(100), 1000);
+  const { entered, enter } = recordAdmissions(queue);
   for (let call = 0; call < 200; call++) enter("ordinary");
   const burst = entered.length;
-  for (let call = 0; call < 2; call++) void lane.enterAside(60_000)?.then(() => entered.push("aside"));
+  for (let call = 0; call < 2; call++) void queue.enterAside(60_000)?.then(() => entered.push("aside"));
   await vi.advanceTimersByTimeAsync(1000);
   const [first, second] = [entered.indexOf("aside"), entered.lastIndexOf("aside")];
   expect(first).toBeGreaterThanOrEqual(burst);
@@ -155,11 +155,11 @@ test("a call to a connection that is set aside gets a turn between normal calls"
 });
 
 test("a call to a connection that is set aside waits at most as long as allowed", async () => {
-  const lane = new RequestQueue(new Rate(1), 1);
-  const { enter } = queue(lane);
+  const queue = new RequestQueue(new Rate(1), 1);
+  const { enter } = recordAdmissions(queue);
   for (let call = 0; call < 20; call++) enter("ordinary");
   let isInTime: boolean | undefined;
-  void lane.enterAside(500)?.then((answer) => {
+  void queue.enterAside(500)?.then((answer) => {
     isInTime = answer;
   });
   await vi.advanceTimersByTimeAsync(499);
@@ -225,9 +225,9 @@ describe("a rate", () => {
 
   test("without a limit reduces the calls in flight of its request queue", async () => {
     const rate = unbounded();
-    const lane = new RequestQueue(rate, 100);
+    const queue = new RequestQueue(rate, 100);
     for (let window = 0; window < 5; window++) answers(rate, 50, 0);
-    const { entered, enter } = queue(lane);
+    const { entered, enter } = recordAdmissions(queue);
     for (let call = 0; call < 100; call++) enter(`${call}`);
     await vi.advanceTimersByTimeAsync(100);
     expect(entered.length).toBe(16);
@@ -236,17 +236,17 @@ describe("a rate", () => {
 
 describe("a sender of many messages", () => {
   /** Waits for capacity and sends one message each time, up to `most` messages. */
-  function sender(lane: RequestQueue, most = Number.POSITIVE_INFINITY) {
+  function sender(queue: RequestQueue, most = Number.POSITIVE_INFINITY) {
     const state = { sent: 0, isOver: false };
     const run = async () => {
       while (!state.isOver && state.sent < most) {
-        const room = lane.room();
+        const room = queue.waitForCapacity();
         if (room) {
           await room;
           continue;
         }
         state.sent++;
-        const turn = lane.enter(false);
+        const turn = queue.enter(false);
         if (turn) await turn;
       }
     };
@@ -255,111 +255,112 @@ describe("a sender of many messages", () => {
   }
 
   test("sends while a further call can be in flight, and is woken when a call leaves", async () => {
-    const lane = new RequestQueue(unbounded(), 3);
-    const state = sender(lane);
+    const queue = new RequestQueue(unbounded(), 3);
+    const state = sender(queue);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(3);
-    lane.leave(false);
+    queue.leave(false);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(4);
-    lane.leave(false);
-    lane.leave(false);
+    queue.leave(false);
+    queue.leave(false);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(6);
   });
 
   test("is woken when 1/32 of the calls have left, not for each call", async () => {
-    const lane = new RequestQueue(unbounded(), 96);
-    for (let call = 0; call < 96; call++) lane.enter(false);
+    const queue = new RequestQueue(unbounded(), 96);
+    for (let call = 0; call < 96; call++) queue.enter(false);
     let isWoken = false;
-    lane.room()?.then(() => {
+    queue.waitForCapacity()?.then(() => {
       isWoken = true;
     });
     for (const left of [1, 2, 3]) {
-      lane.leave(false);
+      queue.leave(false);
       await Promise.resolve();
       expect(isWoken).toBe(left === 3);
     }
   });
 
   test("waits behind an earlier sender that was not woken yet", async () => {
-    const lane = new RequestQueue(unbounded(), 96);
-    for (let call = 0; call < 96; call++) lane.enter(false);
-    const first = lane.room();
-    lane.leave(false);
-    const newcomer = lane.room();
+    const queue = new RequestQueue(unbounded(), 96);
+    for (let call = 0; call < 96; call++) queue.enter(false);
+    const first = queue.waitForCapacity();
+    queue.leave(false);
+    const newcomer = queue.waitForCapacity();
     expect([first, newcomer]).toEqual([expect.any(Promise), expect.any(Promise)]);
-    lane.leave(false);
-    lane.leave(false);
+    queue.leave(false);
+    queue.leave(false);
     await first;
-    expect(lane.room()).toBeUndefined();
+    expect(queue.waitForCapacity()).toBeUndefined();
   });
 
   test("waits behind calls that already wait for their turn", async () => {
-    const lane = new RequestQueue(unbounded(), 1);
-    const { entered, enter } = queue(lane);
+    const queue = new RequestQueue(unbounded(), 1);
+    const { entered, enter } = recordAdmissions(queue);
     enter("a");
     enter("b");
-    const state = sender(lane);
+    const state = sender(queue);
     await vi.advanceTimersByTimeAsync(0);
-    lane.leave(false);
+    queue.leave(false);
     await vi.advanceTimersByTimeAsync(0);
     expect([entered, state.sent]).toEqual([["a", "b"], 0]);
-    lane.leave(false);
+    queue.leave(false);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(1);
   });
 
   test("is woken although an earlier sender does not use its turn", async () => {
-    const lane = new RequestQueue(unbounded(), 1);
-    lane.enter(false);
+    const queue = new RequestQueue(unbounded(), 1);
+    queue.enter(false);
     let woken = 0;
-    const idle = lane.room()?.then(() => woken++);
-    const state = sender(lane, 1);
+    const idle = queue.waitForCapacity()?.then(() => woken++);
+    const state = sender(queue, 1);
     await vi.advanceTimersByTimeAsync(0);
     expect([woken, state.sent]).toEqual([0, 0]);
-    lane.leave(false);
+    queue.leave(false);
     await vi.advanceTimersByTimeAsync(0);
     await idle;
     expect([woken, state.sent]).toEqual([1, 1]);
   });
 
   test("alternates with other flows, although one flow has many senders", async () => {
-    const lane = new RequestQueue(unbounded(), 1);
-    lane.enter(false);
+    const queue = new RequestQueue(unbounded(), 1);
+    queue.enter(false);
     const served: string[] = [];
-    for (const flow of ["large", "large", "large", "small"]) lane.room(flow)?.then(() => served.push(flow));
+    for (const flow of ["large", "large", "large", "small"])
+      queue.waitForCapacity(flow)?.then(() => served.push(flow));
     for (let turn = 0; turn < 4; turn++) {
-      lane.leave(false);
+      queue.leave(false);
       await vi.advanceTimersByTimeAsync(0);
-      lane.enter(false);
+      queue.enter(false);
     }
     expect(served.slice(0, 2)).toEqual(["large", "small"]);
   });
 
   test("waits while 1024 calls are to be retried, and continues when fewer are", async () => {
-    const lane = new RequestQueue(unbounded(), 10);
-    const back = Array.from({ length: 1024 }, () => lane.trackRetry());
-    const state = sender(lane, 5);
+    const queue = new RequestQueue(unbounded(), 10);
+    const back = Array.from({ length: 1024 }, () => queue.trackRetry());
+    const state = sender(queue, 5);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(0);
     back.pop()?.();
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(5);
-    expect(lane.room()).toBeUndefined();
-    const again = lane.trackRetry();
-    expect(lane.room()).toBeDefined();
+    expect(queue.waitForCapacity()).toBeUndefined();
+    const again = queue.trackRetry();
+    expect(queue.waitForCapacity()).toBeDefined();
     again();
-    expect(lane.room()).toBeUndefined();
+    expect(queue.waitForCapacity()).toBeUndefined();
   });
 
   test("sends all messages once the request queue releases normal calls", async () => {
-    const lane = new RequestQueue(unbounded(), 1);
-    lane.enter(false);
-    const state = sender(lane, 7);
+    const queue = new RequestQueue(unbounded(), 1);
+    queue.enter(false);
+    const state = sender(queue, 7);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(0);
-    lane.releaseNormal();
+    queue.releaseNormal();
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(7);
   });
@@ -367,15 +368,15 @@ describe("a sender of many messages", () => {
 
 test("a rate is slowed by throttled answers, and calls that were not made do not count", () => {
   const rate = unbounded();
-  const lane = new RequestQueue(rate, 100);
+  const queue = new RequestQueue(rate, 100);
   for (let call = 0; call < 30; call++) {
-    lane.enter(false);
-    lane.leave(undefined);
+    queue.enter(false);
+    queue.leave(undefined);
   }
   expect(rate.isSlowed).toBe(false);
   for (let call = 0; call < 30; call++) {
-    lane.enter(false);
-    lane.leave(true);
+    queue.enter(false);
+    queue.leave(true);
   }
   expect(rate.isSlowed).toBe(true);
 });

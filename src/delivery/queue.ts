@@ -136,7 +136,7 @@ export class RequestQueue {
    * @param flow the user or audience that waits. Flows take turns
    * @returns `undefined` if the queue has capacity now
    */
-  room(flow = ""): Promise<void> | undefined {
+  waitForCapacity(flow = ""): Promise<void> | undefined {
     if (this.#isUnlimited) return undefined;
     if (!this.#hasCapacity) this.#isWaking = false;
     // A new sender does not overtake waiting senders.

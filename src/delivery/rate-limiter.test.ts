@@ -83,7 +83,7 @@ describe("connections that are throttled while others are served", () => {
       false,
       false,
     ]);
-    expect(slow.inRow).toBe(0);
+    expect(slow.consecutiveFailures).toBe(0);
   });
 });
 

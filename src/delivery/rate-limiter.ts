@@ -135,24 +135,24 @@ const EVIDENCE_EVERY_MS = 100;
 /** The consecutive rejections of one connection. */
 export interface Rejections {
   /** Number of rejected calls since the last accepted call, for any reason. */
-  inRow: number;
+  consecutiveFailures: number;
   /** Number of calls with status 429 since {@link since}. */
-  streak: number;
-  /** Start of the streak, by `performance.now()`. */
+  consecutiveThrottles: number;
+  /** Start of the consecutiveThrottles, by `performance.now()`. */
   since: number;
   /** When a rejection last showed throttling, by `performance.now()`. */
   evidenceAt: number;
   /** Accepted calls of the endpoint at the last rejection. */
   acceptedAtLast: number;
-  /** Accepted calls of the endpoint at the start of the streak. */
+  /** Accepted calls of the endpoint at the start of the consecutiveThrottles. */
   acceptedAtStart: number;
 }
 
 /** Returns the counters of a connection without rejections. */
 export function noRejections(): Rejections {
   return {
-    inRow: 0,
-    streak: 0,
+    consecutiveFailures: 0,
+    consecutiveThrottles: 0,
     since: 0,
     evidenceAt: Number.NEGATIVE_INFINITY,
     acceptedAtLast: 0,
@@ -192,15 +192,16 @@ export class Throttling {
    */
   accepted(rejections: Rejections | undefined, now = performance.now()): void {
     this.#accepted++;
-    if (!rejections || rejections.inRow === 0) return;
-    if (rejections.streak > 0 && this.#recoveredAt.push(now) > RECOVERED) this.#recoveredAt.shift();
-    rejections.inRow = 0;
-    rejections.streak = 0;
+    if (!rejections || rejections.consecutiveFailures === 0) return;
+    if (rejections.consecutiveThrottles > 0 && this.#recoveredAt.push(now) > RECOVERED)
+      this.#recoveredAt.shift();
+    rejections.consecutiveFailures = 0;
+    rejections.consecutiveThrottles = 0;
   }
 
   /** Counts a call that failed with another status than 429. */
   failed(rejections: Rejections): void {
-    if (rejections.inRow++ === 0) this.#startStreak(rejections, performance.now());
+    if (rejections.consecutiveFailures++ === 0) this.#startStreak(rejections, performance.now());
   }
 
   /**
@@ -209,7 +210,7 @@ export class Throttling {
    * @returns whether it shows that the endpoint throttles
    */
   rejected(rejections: Rejections, now = performance.now()): boolean {
-    const isRepeated = rejections.streak > 0;
+    const isRepeated = rejections.consecutiveThrottles > 0;
     // A repeated rejection while other connections are served does not show throttling.
     const isEvidence =
       now - rejections.evidenceAt >= EVIDENCE_EVERY_MS &&
@@ -217,8 +218,8 @@ export class Throttling {
     if (isEvidence) rejections.evidenceAt = now;
     if (!isRepeated || this.#rate.isSlowed) this.#startStreak(rejections, now);
     rejections.acceptedAtLast = this.#accepted;
-    rejections.inRow++;
-    rejections.streak++;
+    rejections.consecutiveFailures++;
+    rejections.consecutiveThrottles++;
     return isEvidence;
   }
 
@@ -227,7 +228,9 @@ export class Throttling {
    */
   isSetAside(rejections: Rejections | undefined, now = performance.now()): boolean {
     return (
-      rejections !== undefined && rejections.streak >= SET_ASIDE_REJECTIONS && this.#isAlone(rejections, now)
+      rejections !== undefined &&
+      rejections.consecutiveThrottles >= SET_ASIDE_REJECTIONS &&
+      this.#isAlone(rejections, now)
     );
   }
 
@@ -238,7 +241,7 @@ export class Throttling {
   isTooSlow(rejections: Rejections | undefined, now = performance.now()): boolean {
     return (
       rejections !== undefined &&
-      rejections.streak >= TOO_SLOW_REJECTIONS &&
+      rejections.consecutiveThrottles >= TOO_SLOW_REJECTIONS &&
       now - rejections.since >= TOO_SLOW_MS &&
       this.#isAlone(rejections, now)
     );
@@ -249,7 +252,7 @@ export class Throttling {
    * milliseconds.
    */
   tooSlowInMs(rejections: Rejections | undefined, now = performance.now()): number {
-    if (!rejections || rejections.streak < TOO_SLOW_REJECTIONS) return Number.POSITIVE_INFINITY;
+    if (!rejections || rejections.consecutiveThrottles < TOO_SLOW_REJECTIONS) return Number.POSITIVE_INFINITY;
     return Math.max(0, rejections.since + TOO_SLOW_MS - now);
   }
 
@@ -257,7 +260,7 @@ export class Throttling {
    * Returns whether a connection is rejected while other connections of the endpoint are served.
    */
   isAlone(rejections: Rejections | undefined, now = performance.now()): boolean {
-    return rejections !== undefined && rejections.inRow > 0 && this.#isAlone(rejections, now);
+    return rejections !== undefined && rejections.consecutiveFailures > 0 && this.#isAlone(rejections, now);
   }
 
   #isAlone({ acceptedAtStart }: Rejections, now: number): boolean {
@@ -270,7 +273,7 @@ export class Throttling {
   }
 
   #startStreak(rejections: Rejections, now: number): void {
-    rejections.streak = 0;
+    rejections.consecutiveThrottles = 0;
     rejections.since = now;
     rejections.acceptedAtStart = this.#accepted;
   }

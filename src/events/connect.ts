@@ -23,7 +23,7 @@ import type { EffectivePermissions, Subject } from "../storage/stores/users.ts";
 import { checkChannelName } from "../views/channels.ts";
 import type { MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
-import { tooManyConnections } from "./connection-slots.ts";
+import { tooManyConnections } from "./connection-probes.ts";
 import type { ConnectEvent } from "./event-context.ts";
 import { answerOf, reply } from "./response.ts";
 

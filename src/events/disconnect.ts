@@ -1,8 +1,8 @@
 import type { HttpResponse } from "../protocol/http.ts";
 import { createSender, requirementOf } from "../sending/sender.ts";
 import type { EventServices } from "../services.ts";
-import { LiveConnection } from "./context.ts";
 import type { DisconnectEvent } from "./event-context.ts";
+import { LiveConnection } from "./handler-context.ts";
 import type { PendingDisconnects } from "./pending-disconnects.ts";
 import { answerOf, reply } from "./response.ts";
 

@@ -11,10 +11,10 @@ import type { Gateway } from "../storage/stores/gateways.ts";
 import type { HandlerAuthorizeContext } from "../views/handler.ts";
 import type { MountedHandler } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
-import { LiveConnection, messageContext, permittedChannels } from "./context.ts";
 import type { MessageEvent } from "./event-context.ts";
+import { LiveConnection, messageContext, permittedChannels } from "./handler-context.ts";
 import { callId, checkedBody, handlerFor, isPing, knownCallId, payloadOf } from "./message-body.ts";
-import { type Answer, answerOf, denialOf, deniedAnswer, reply } from "./response.ts";
+import { answerOf, denialOf, deniedAnswer, type EventAnswer, reply } from "./response.ts";
 
 /** Handles a message from an open connection, and sends the answer. */
 export async function handleMessage(services: EventServices, event: MessageEvent): Promise<HttpResponse> {
@@ -39,7 +39,7 @@ async function pushAnswer(
   services: EventServices,
   { call, connection, decision, shouldSend }: MessageEvent,
   { endpoint }: Gateway,
-  { body }: Answer,
+  { body }: EventAnswer,
 ): Promise<void> {
   const { delivery } = services.sending;
   const { connectionId } = call;
@@ -85,7 +85,7 @@ export async function message(services: EventServices, event: MessageEvent): Pro
 
   const inFlight = services.limits.messagesInFlight.enter(gateway.id, call.connectionId);
   event.inFlight = inFlight;
-  let checkedAt = services.changedSubjects.now();
+  let checkedSequence = services.changedSubjects.sequence;
   const connection = await findOpenConnection(services, gateway, call, http);
   context.connectionKey = connection.id;
   if (connection.userId !== null) context.userId = connection.userId;
@@ -113,11 +113,11 @@ export async function message(services: EventServices, event: MessageEvent): Pro
   // Hooks and handlers can run for a long time. Everything is checked again if a change since the
   // last check affects the connection.
   let checked: ConnectionWithChannels = connection;
-  const isStale = () => services.changedSubjects.isStale(checked, checkedAt);
+  const isStale = () => services.changedSubjects.isStale(checked, checkedSequence);
   const recheck = async () => {
     for (let checks = 1; isStale(); checks++) {
       if (checks === MAX_CHECKS) throw tooManyChanges(what, "Send the message again.");
-      checkedAt = services.changedSubjects.now();
+      checkedSequence = services.changedSubjects.sequence;
       const current = await findOpenConnection(services, gateway, call);
       // Whether a later change of a group affects the connection depends on these newer
       // permissions.
@@ -227,7 +227,7 @@ async function findOpenConnection(
   const found = services.store.connections.find(gateway.id, call.connectionId);
   const connection = found instanceof Promise ? await found : found;
   if (connection) return connection;
-  if (http && services.auth.gatewayAuthenticator.isProven(call)) {
+  if (http && services.auth.gatewayAuthenticator.isAuthenticated(call)) {
     services.connections.orphaned.close(gateway, call.connectionId, connectedAt(http));
   }
   throw new ForbiddenError(

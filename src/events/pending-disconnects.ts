@@ -47,7 +47,7 @@ export class PendingDisconnects {
     if (
       this.#isStopped ||
       !(store.failure(error) instanceof StorageError) ||
-      !auth.gatewayAuthenticator.isPlausible(call)
+      !auth.gatewayAuthenticator.mayBeRegistered(call)
     )
       return;
     if (this.#pending.length >= MAX_PENDING) {

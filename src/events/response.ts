@@ -6,8 +6,8 @@ import type { HttpResponse } from "../protocol/http.ts";
 import type { EventServices } from "../services.ts";
 import type { EventContext } from "./event-context.ts";
 
-/** The response to an event. */
-export interface Answer {
+/** The response to an event: the result of a handler, or a denial. */
+export interface EventAnswer {
   readonly status: number;
   /** JSON. */
   readonly body: string;
@@ -17,7 +17,7 @@ export interface Answer {
   readonly isAllowed: boolean;
 }
 
-/** The response to an event that was denied, rejected or failed. */
+/** What a denial or error becomes: the status and body of an {@link EventAnswer}, with headers. */
 export interface DenialResponse {
   readonly status: number;
   readonly body: DenialBody;
@@ -29,7 +29,7 @@ export async function answerOf(
   services: EventServices,
   event: EventContext,
   work: () => Promise<unknown>,
-): Promise<Answer> {
+): Promise<EventAnswer> {
   const { decision } = event;
   try {
     const answer = succeeded(await work(), decision);
@@ -77,7 +77,7 @@ export async function denialOf(
  *
  * @throws DeliveryError if JSON cannot represent the result, or it is too large for a message
  */
-function succeeded(result: unknown, { event, callId }: DecisionContext): Answer {
+function succeeded(result: unknown, { event, callId }: DecisionContext): EventAnswer {
   if (event !== "message") return { status: 200, body: "{}", isAllowed: true };
   if (callId === undefined) {
     return { status: 200, body: encodeResult(result ?? {}), isAllowed: true };
@@ -90,7 +90,10 @@ function succeeded(result: unknown, { event, callId }: DecisionContext): Answer 
  * Returns the response to a failed event. For a call, it is HTTP 200, as API Gateway may drop
  * others.
  */
-export function deniedAnswer({ status, body, headers }: DenialResponse, { callId }: DecisionContext): Answer {
+export function deniedAnswer(
+  { status, body, headers }: DenialResponse,
+  { callId }: DecisionContext,
+): EventAnswer {
   if (callId === undefined) return { status, body: JSON.stringify(body), headers, isAllowed: false };
   const { error, reference } = body;
   const answer: CallAnswer = { id: callId, ok: false, status, error, reference };

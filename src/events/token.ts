@@ -15,7 +15,7 @@ import type { TokenGrant } from "../storage/stores/tokens.ts";
 import type { Subject } from "../storage/stores/users.ts";
 import { checkChannelName } from "../views/channels.ts";
 import { userOf } from "../views/user.ts";
-import { requireConnectionSlot } from "./connection-slots.ts";
+import { requireConnectionSlot } from "./connection-probes.ts";
 
 /** Maximum size of the body of a token request, in bytes. */
 const MAX_BODY_BYTES = 4096;
@@ -155,7 +155,7 @@ async function checkScope(
  */
 async function gatewayFor(services: EventServices, request: TokenRequest): Promise<string | null> {
   if (services.auth.tokenBinding !== "token") return null;
-  const gateways = await services.auth.gateways.listAnew();
+  const gateways = await services.auth.gateways.refresh();
   if (request.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
   const named = gateways.find((gateway) => gateway.name === request.gateway);
   if (named) return named.id;

@@ -38,8 +38,8 @@ export class ChangedSubjects {
     this.readChanges = readChanges;
   }
 
-  /** Returns the current sequence number, for a later call of {@link isStale}. */
-  now(): number {
+  /** The number of changes so far, for a later call of {@link isStale}. */
+  get sequence(): number {
     return this.#sequence;
   }
 
@@ -61,7 +61,7 @@ export class ChangedSubjects {
   /**
    * Returns whether a connection can have lost access since it was read.
    *
-   * @param since the result of {@link now} before the connection was read
+   * @param since the result of {@link sequence} before the connection was read
    */
   isStale(reading: Reading, since: number): boolean {
     if (this.#sequence === since) return false;

@@ -20,11 +20,11 @@ export interface LostAccess {
  * A page of connections after its rows were closed and its channels were left. Clients must still
  * be notified, and hooks must still be called.
  */
-export interface EndedPage {
+export interface RecheckedPage {
   readonly revocation: Revocation;
   readonly closed: readonly NotifiedConnection[];
   readonly left: readonly (NotifiedConnection & { readonly channel: string })[];
-  readonly asked: readonly { readonly connection: ConnectionWithChannels; readonly channel: string }[];
+  readonly toAuthorize: readonly { readonly connection: ConnectionWithChannels; readonly channel: string }[];
   /** Number of connections with a view or channel that only another app can check. */
   readonly unknown: number;
 }
@@ -66,23 +66,23 @@ export class RevocationNotifier {
   }
 
   /** Starts the notices and hook calls of a page. Returns immediately. */
-  begin({ revocation, closed, left, asked }: EndedPage): void {
+  begin({ revocation, closed, left, toAuthorize }: RecheckedPage): void {
     const services = this.#services;
     const lost = new Set([...closed, ...left].map(({ connection }) => connection.id));
     this.#lost += lost.size;
-    const callHooksFor = async ({ connection, channel }: EndedPage["asked"][number]) => {
+    const callHooksFor = async ({ connection, channel }: RecheckedPage["toAuthorize"][number]) => {
       if (!(await callHooks(services, revocation, connection, channel)) || lost.has(connection.id)) return;
       lost.add(connection.id);
       this.#lost++;
     };
     for (const loss of closed) this.#track(notifyAndClose(services, loss.connection, loss.reference));
     for (const loss of left) this.#track(notifyLeft(services, loss.connection, loss.channel, loss.reference));
-    for (const membership of asked) this.#track(this.#hookCalls(callHooksFor, membership));
+    for (const membership of toAuthorize) this.#track(this.#hookCalls(callHooksFor, membership));
   }
 
   /** Resolves when the next page may begin. */
   async waitForCapacity(): Promise<void> {
-    while (this.#inFlight > 0 && !this.#services.delivery.isShut) {
+    while (this.#inFlight > 0 && !this.#services.delivery.isAllStopped) {
       const done = this.#done;
       await this.#settledWithin(STALLED_MS);
       if (done === this.#done && this.#inFlight < MAX_IN_FLIGHT) return;
@@ -146,7 +146,7 @@ async function callHooks(
   channel: string,
 ): Promise<boolean> {
   // Another process takes over the record and calls all hooks.
-  if (services.delivery.isShut) return false;
+  if (services.delivery.isAllStopped) return false;
   const result = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
   if (result.kind !== "lost") return false;
   if ((await services.store.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
@@ -182,7 +182,7 @@ async function notifyAndClose(
   const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
   const outcome = await services.delivery.close(socket, {
     urgent: true,
-    shouldSend: isStillConnected(services, connection),
+    shouldSend: checkOnRetry(services, connection),
   });
   services.unfinishedCloses.keepFailed(socket, outcome);
   report(services, connection, outcome);
@@ -197,17 +197,20 @@ async function notify(
   if (!recipient) return undefined;
   const outcome = await services.delivery.post(recipient, encodeFrame(notice), {
     urgent: true,
-    shouldSend: isStillConnected(services, connection),
+    shouldSend: checkOnRetry(services, connection),
   });
   report(services, connection, outcome);
   return outcome;
 }
 
 /**
- * Returns a check for a retry. A client that has disconnected by itself, for example after signing
- * out, needs neither notice nor close.
+ * Returns a check that allows the first attempt, and checks each retry. A client that has
+ * disconnected by itself, for example after signing out, needs neither notice nor close.
+ *
+ * After a check that was not immediate, `Delivery` checks again directly before the call and needs
+ * an immediate result, so each second call returns `true`.
  */
-function isStillConnected(services: RevocationServices, connection: ConnectionWithChannels): ShouldSend {
+function checkOnRetry(services: RevocationServices, connection: ConnectionWithChannels): ShouldSend {
   let isFresh = true;
   return () => {
     const wasFresh = isFresh;
@@ -220,7 +223,7 @@ function isStillConnected(services: RevocationServices, connection: ConnectionWi
  * Reports a failed notice or close, unless the process shuts down and leaves the record to others.
  */
 function report(services: RevocationServices, connection: ConnectionWithChannels, outcome: Outcome): void {
-  if (outcome.kind !== "failed" || services.delivery.isShut) return;
+  if (outcome.kind !== "failed" || services.delivery.isAllStopped) return;
   const error = new Error(
     `API Gateway did not accept the notice or the close of the connection (${outcome.reason}). ` +
       "Check that this process can reach the gateway.",

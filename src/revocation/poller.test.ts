@@ -39,7 +39,7 @@ beforeEach(() => {
   };
   loop = new RevocationPoller(services as never, worker as never, {
     storage: storage as never,
-    upkeep: async () => undefined,
+    periodicWork: async () => undefined,
   });
 });
 afterEach(() => {

@@ -20,7 +20,7 @@ const MIN_PAUSE_MS = 100;
 export class RevocationPoller {
   readonly #services: RevocationServices;
   readonly #storage: Storage;
-  readonly #upkeep: () => Promise<void>;
+  readonly #periodicWork: () => Promise<void>;
   readonly #worker: RevocationWorker;
   #timer: NodeJS.Timeout | undefined;
   #unlisten: (() => Promise<void>) | undefined;
@@ -41,16 +41,16 @@ export class RevocationPoller {
   #checking: Promise<void> = Promise.resolve();
   readonly #working = new Set<Promise<void>>();
 
-  /** @param upkeep writes collected decisions and activity, and removes old rows, if that is due */
+  /** @param periodicWork writes collected decisions and activity, and removes old rows, if that is due */
   constructor(
     services: RevocationServices,
     worker: RevocationWorker,
-    { storage, upkeep }: { readonly storage: Storage; readonly upkeep: () => Promise<void> },
+    { storage, periodicWork }: { readonly storage: Storage; readonly periodicWork: () => Promise<void> },
   ) {
     this.#services = services;
     this.#worker = worker;
     this.#storage = storage;
-    this.#upkeep = upkeep;
+    this.#periodicWork = periodicWork;
   }
 
   /**
@@ -148,7 +148,7 @@ export class RevocationPoller {
     // time.
     this.#unlisten ??= this.#storage.listen(() => this.#wake());
     try {
-      await this.#upkeep();
+      await this.#periodicWork();
       const changed = await this.#storage.pollExternalChanges();
       if (!changed && !isWoken && performance.now() - this.#workedAt < WORK_POLL_MS) return;
       this.#workedAt = performance.now();

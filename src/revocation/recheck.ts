@@ -6,21 +6,21 @@ import type { ConnectionRow, ConnectionWithChannels } from "../storage/stores/co
 import { withTimeout } from "../timing.ts";
 import { userOf } from "../views/user.ts";
 
-/** Whether a connection may keep a view or channel. `foreign`: only another app can check it. */
+/** Whether a connection may keep a view or channel. `other-app`: only another app can check it. */
 export type RecheckResult =
   | { readonly kind: "allowed" }
-  | { readonly kind: "foreign" }
+  | { readonly kind: "other-app" }
   | { readonly kind: "lost"; readonly denial: RequestError; readonly context: DecisionContext };
 
 const ALLOWED: RecheckResult = { kind: "allowed" };
-const FOREIGN: RecheckResult = { kind: "foreign" };
+const OTHER_APP: RecheckResult = { kind: "other-app" };
 
 /**
  * Checks whether a connection may keep its view, with the permissions that were read with its row.
  */
 export function recheckView(services: CoreServices, connection: ConnectionWithChannels): RecheckResult {
   const view = services.definitions.views.get(connection.view);
-  if (!view) return FOREIGN;
+  if (!view) return OTHER_APP;
   const context = decisionContextOf(connection);
   try {
     requireRule(context, view.name, view.rule, connection);
@@ -37,7 +37,7 @@ export function recheckChannelRules(
   name: string,
 ): RecheckResult {
   const channel = services.definitions.channels.match(name);
-  if (!channel) return FOREIGN;
+  if (!channel) return OTHER_APP;
   const context = decisionContextOf(connection);
   context.channel = name;
   try {
@@ -65,7 +65,7 @@ export async function recheckChannel(
   deadlineMs: number,
 ): Promise<RecheckResult> {
   const channel = services.definitions.channels.match(name);
-  if (!channel) return FOREIGN;
+  if (!channel) return OTHER_APP;
   const context = decisionContextOf(connection);
   context.channel = name;
   try {

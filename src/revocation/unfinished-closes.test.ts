@@ -26,7 +26,7 @@ function setUp() {
   const errors: string[] = [];
   const disconnected = new Set<string>();
   const delivery = {
-    isShut: false,
+    isAllStopped: false,
     close: async ({ endpoint, connectionKey }: Recipient): Promise<Outcome> => {
       if (failing.has(endpoint)) return FAILED;
       closed.push(connectionKey);
@@ -93,7 +93,7 @@ test("keeps at most 10 000 connections, and drops them when the app closes", asy
   for (let n = 0; n < 10_000; n++) expect(closes.keepFailed(connection("a", n), FAILED)).toBe(true);
   expect(closes.keepFailed(connection("a", 10_000), FAILED)).toBe(false);
   expect(closes.keepFailed(connection("a", 7), FAILED)).toBe(true);
-  delivery.isShut = true;
+  delivery.isAllStopped = true;
   await pass(60_000);
   expect(closed).toEqual([]);
   expect(vi.getTimerCount()).toBe(0);

@@ -15,7 +15,7 @@ const GIVE_UP_MS = 600_000;
 interface Dependencies {
   readonly delivery: {
     close(recipient: Recipient, options: { readonly urgent: boolean }): Promise<Outcome>;
-    readonly isShut: boolean;
+    readonly isAllStopped: boolean;
   };
   readonly connections: { isConnected(id: string): Promise<boolean> };
   readonly onError: (error: unknown, where: string) => void;
@@ -50,7 +50,7 @@ export class UnfinishedCloses {
    * @returns whether the close is retried
    */
   keepFailed(recipient: Recipient, outcome: Outcome): boolean {
-    if (outcome.kind !== "failed" || this.#dependencies.delivery.isShut) return false;
+    if (outcome.kind !== "failed" || this.#dependencies.delivery.isAllStopped) return false;
     const key = `${recipient.endpoint} ${recipient.connectionId}`;
     if (this.#unfinished.size >= MAX_CONNECTIONS && !this.#unfinished.has(key)) return false;
     if (!this.#unfinished.has(key)) this.#unfinished.set(key, { recipient, since: performance.now() });
@@ -90,7 +90,7 @@ export class UnfinishedCloses {
   /** Closes a connection. @returns whether that failed */
   async #isFailed(key: string, { recipient }: Unfinished): Promise<boolean> {
     const { delivery, connections } = this.#dependencies;
-    if (delivery.isShut) {
+    if (delivery.isAllStopped) {
       this.#unfinished.clear();
       return false;
     }

@@ -7,7 +7,7 @@ import {
   PERMISSION_ENDED,
 } from "../storage/stores/connections.ts";
 import { type Revocation, selectorOf } from "../storage/stores/revocations.ts";
-import { type EndedPage, type LostAccess, RevocationNotifier, recordLoss } from "./notify.ts";
+import { type LostAccess, type RecheckedPage, RevocationNotifier, recordLoss } from "./notify.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
 
 /** The number of connections that lost access, and of those that only another app can check. */
@@ -165,7 +165,9 @@ async function processRecord(
   let unknown = 0;
   try {
     for (let after = ""; ; ) {
-      const page = await services.store.connections.page(selectorOf(revocation), after, revocation);
+      const page = await services.store.connections.page(selectorOf(revocation), after, {
+        includeClosed: revocation.isTakenOver,
+      });
       advanced();
       const ended = await endByRules(services, revocation, page);
       unknown += ended.unknown;
@@ -173,12 +175,12 @@ async function processRecord(
       if (page.length < CONNECTION_PAGE) break;
       after = page.at(-1)?.id ?? "";
       await notifier.waitForCapacity();
-      if (services.delivery.isShut) break;
+      if (services.delivery.isAllStopped) break;
     }
   } finally {
     await notifier.settled();
   }
-  if (services.delivery.isShut) {
+  if (services.delivery.isAllStopped) {
     throw new Error(
       "The app was closed before all connections were checked. Another process completes the revocation. " +
         "Do not repeat the change.",
@@ -195,7 +197,7 @@ async function endByRules(
   services: RevocationServices,
   revocation: Revocation,
   page: readonly ConnectionWithChannels[],
-): Promise<EndedPage> {
+): Promise<RecheckedPage> {
   const rechecked = page.map((connection) => ({
     connection,
     result: recheckConnection(services, connection, revocation),
@@ -226,7 +228,7 @@ async function endByRules(
   const left = await services.store.memberships.leaveMany(lostMemberships);
   const withReference = <Lost extends LostAccess>(losses: readonly Lost[]) =>
     losses.map((loss) => ({ ...loss, reference: recordLoss(services, revocation, loss) }));
-  const foreign = [...rechecked, ...memberships].filter(({ result }) => result.kind === "foreign");
+  const ofOtherApps = [...rechecked, ...memberships].filter(({ result }) => result.kind === "other-app");
   const toAuthorize = memberships.filter(
     ({ channel, result }) =>
       result.kind === "allowed" && (services.definitions.channels.match(channel)?.authorize.length ?? 0) > 0,
@@ -235,8 +237,8 @@ async function endByRules(
     revocation,
     closed: withReference(toEnd),
     left: withReference(left),
-    asked: toAuthorize,
-    unknown: new Set(foreign.map(({ connection }) => connection.id)).size,
+    toAuthorize: toAuthorize,
+    unknown: new Set(ofOtherApps.map(({ connection }) => connection.id)).size,
   };
   await services.reports.decisionLog.flush();
   return endedPage;
@@ -261,7 +263,7 @@ function recheckConnection(
 }
 
 /**
- * Checks a connection whose row was closed by a process that ended before it could say why.
+ * Checks a connection whose row was closed by a process that stopped before it notified the client.
  *
  * The permission can have been granted again since then. The client is notified anyway, because
  * its row is closed.

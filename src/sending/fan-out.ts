@@ -134,7 +134,7 @@ class Send {
   }
 
   get #isEnded(): boolean {
-    return this.#options.signal?.aborted === true || this.#services.delivery.isStopped;
+    return this.#options.signal?.aborted === true || this.#services.delivery.isNormalStopped;
   }
 
   /**
@@ -226,10 +226,10 @@ class Send {
   async #waitForSendBefore(waiting: () => Promise<void> | undefined): Promise<void> {
     for (let before = waiting(); before && !this.#isEnded; before = waiting()) {
       let timer: NodeJS.Timeout | undefined;
-      const { moves } = this.#turn;
+      const { progressCount } = this.#turn;
       const patience = new Promise<void>((resolve) => {
         timer = setTimeout(() => {
-          if (this.#turn.moves === moves) this.#turn.skip();
+          if (this.#turn.progressCount === progressCount) this.#turn.removeSendBefore();
           resolve();
         }, PATIENCE_MS);
       });

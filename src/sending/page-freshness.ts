@@ -10,7 +10,7 @@ import { type Page, permissionsOf, permittedRecipients } from "./recipients.ts";
 
 /** The result of one read of a page. */
 interface PageRead {
-  readonly readAt: number;
+  readonly sequence: number;
   readonly rows: ReadonlyMap<string, ConnectionRow>;
   readonly permitted: ReadonlySet<string>;
 }
@@ -42,11 +42,11 @@ export class PageFreshness {
   }
 
   readonly check: ShouldSend = ({ connectionKey }) => {
-    const readAt = this.#last?.readAt ?? this.#page.readAt;
-    if (this.#services.changedSubjects.now() === readAt) return this.#result(connectionKey);
+    const sequence = this.#last?.sequence ?? this.#page.sequence;
+    if (this.#services.changedSubjects.sequence === sequence) return this.#result(connectionKey);
     const row = this.#rows.get(connectionKey);
     // A connection that the last read did not return was closed, or left the channel.
-    if (!row || !this.#isStale(row, readAt)) return this.#result(connectionKey);
+    if (!row || !this.#isStale(row, sequence)) return this.#result(connectionKey);
     const checks = (this.#checkCounts.get(connectionKey) ?? 1) + 1;
     if (checks > MAX_CHECKS) return this.#deny(row);
     this.#checkCounts.set(connectionKey, checks);
@@ -61,8 +61,8 @@ export class PageFreshness {
   }
 
   get #rows(): ReadonlyMap<string, ConnectionRow> {
-    const { readAt, page } = this.#page;
-    this.#last ??= { readAt, rows: byId(page), permitted: this.#permitted };
+    const { sequence, page } = this.#page;
+    this.#last ??= { sequence, rows: byId(page), permitted: this.#permitted };
     return this.#last.rows;
   }
 
@@ -71,10 +71,10 @@ export class PageFreshness {
   }
 
   async #readAgain(): Promise<void> {
-    const readAt = this.#services.changedSubjects.now();
+    const sequence = this.#services.changedSubjects.sequence;
     const rows = await this.#readPage();
     const permitted = await permittedRecipients(this.#services, this.#query, [...rows.values()]);
-    this.#last = { readAt, rows, permitted };
+    this.#last = { sequence, rows, permitted };
     this.#permitted = permitted;
   }
 

@@ -5,19 +5,19 @@ import { ForbiddenError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { PageEvaluator } from "../permissions/rules.ts";
 import { decisionContextOf, HOOK_DEADLINE_MS } from "../revocation/recheck.ts";
-import type { ReachingServices } from "../services.ts";
+import type { DeliveryServices } from "../services.ts";
 import { CONNECTION_PAGE, type ConnectionRow } from "../storage/stores/connections.ts";
 import type { Gateway } from "../storage/stores/gateways.ts";
 import { withTimeout } from "../timing.ts";
 import type { AudienceQuery } from "./audience.ts";
 
-/** A page of recipients, and the time directly before it was read. */
+/** A page of recipients, with a sequence number and a time from directly before it was read. */
 export interface Page {
   readonly page: readonly ConnectionRow[];
   /** The id after which the page begins, or `""` for the first page. */
   readonly after: string;
-  /** Reading of {@link ChangedSubjects}, taken before the page was read. */
-  readonly readAt: number;
+  /** Number of changes before the page was read, from {@link ChangedSubjects}. */
+  readonly sequence: number;
   /** Epoch milliseconds. The ages of the rows are relative to it. */
   readonly at: number;
 }
@@ -28,15 +28,15 @@ export interface Page {
  * @param after the id after which the first page begins, or `""` for the start
  */
 export async function* pagesOf(
-  services: ReachingServices,
+  services: DeliveryServices,
   query: AudienceQuery,
   after: string,
 ): AsyncGenerator<Page, void> {
   const permissions = permissionsOf(services, query);
   for (let last = after; ; ) {
-    const [readAt, at] = [services.changedSubjects.now(), Date.now()];
+    const [sequence, at] = [services.changedSubjects.sequence, Date.now()];
     const page = await services.store.connections.recipients(query.selector, last, permissions);
-    yield { page, after: last, readAt, at };
+    yield { page, after: last, sequence, at };
     last = page.at(-1)?.id ?? "";
     if (page.length < CONNECTION_PAGE) return;
   }
@@ -48,7 +48,7 @@ export async function* pagesOf(
  * The rules are evaluated first. Then each hook is called once for the remaining users.
  */
 export async function permittedRecipients(
-  services: ReachingServices,
+  services: DeliveryServices,
   query: AudienceQuery,
   page: readonly ConnectionRow[],
 ): Promise<ReadonlySet<string>> {
@@ -72,7 +72,7 @@ export async function permittedRecipients(
 
 /** Calls `authorizeMany` with all users. If it fails or times out, no user is allowed. */
 async function callAuthorizeMany(
-  services: ReachingServices,
+  services: DeliveryServices,
   query: AudienceQuery,
   hook: AudienceQuery["hooks"][number],
   users: readonly string[],
@@ -98,7 +98,7 @@ async function callAuthorizeMany(
 
 /** Stores the decision that denied a recipient. */
 export function recordDenial(
-  services: ReachingServices,
+  services: DeliveryServices,
   query: AudienceQuery,
   connection: ConnectionRow,
 ): void {
@@ -124,7 +124,7 @@ export function recordDenial(
 
 /** Returns the recipient of a connection, or `undefined` if its gateway was removed. */
 export async function recipientOf(
-  services: ReachingServices,
+  services: DeliveryServices,
   connection: ConnectionRow,
 ): Promise<Recipient | undefined> {
   const gateway = await services.gateways.find(connection.gatewayId);
@@ -153,7 +153,7 @@ export function recipientAt(gateway: Gateway, connection: ConnectionRow, at: num
  * `authorizeMany` can depend on any permission. With it, a change of any group must be noticed.
  */
 export function permissionsOf(
-  services: ReachingServices,
+  services: DeliveryServices,
   query: AudienceQuery,
 ): readonly string[] | undefined {
   if (query.hooks.length > 0) return undefined;

@@ -165,7 +165,7 @@ async function closeAndReport(services: SendingServices, recipient: Recipient): 
     if (connectionKey !== "") await services.store.connections.closeMany([connectionKey], "too slow");
     // With connectedAt 0, a 410 means that the connection is gone, even if its row is new.
     const outcome = await services.delivery.close({ ...recipient, connectedAt: 0 }, { urgent: true });
-    if (outcome.kind !== "failed" || services.delivery.isShut) return;
+    if (outcome.kind !== "failed" || services.delivery.isAllStopped) return;
     if (connectionKey !== "") services.unfinishedCloses.keepFailed(recipient, outcome);
     const error = new Error(
       `API Gateway did not close the connection (${outcome.reason}). Its messages are denied. ` +

@@ -37,7 +37,7 @@ export class Sends {
  * send before it has reached.
  */
 export class SendOrder {
-  readonly #audiences = new Map<string, Audience>();
+  readonly #audiences = new Map<string, AudienceOrder>();
 
   /**
    * Adds a send to the end of the order.
@@ -45,7 +45,7 @@ export class SendOrder {
    * @param key identifies the audience
    */
   enter(key: string): SendTurn {
-    const audience = this.#audiences.get(key) ?? { last: undefined, moves: 0 };
+    const audience = this.#audiences.get(key) ?? { last: undefined, progressCount: 0 };
     const turn: SendTurn = new SendTurn(audience, (before) => {
       if (audience.last !== turn) return;
       audience.last = before;
@@ -57,15 +57,15 @@ export class SendOrder {
   }
 }
 
-interface Audience {
+interface AudienceOrder {
   last: SendTurn | undefined;
   /** Number of times that one of its sends made progress. */
-  moves: number;
+  progressCount: number;
 }
 
 /** The progress of one send. Each refers to the sends directly before and after it only. */
 export class SendTurn {
-  readonly #audience: Audience;
+  readonly #audience: AudienceOrder;
   readonly #onLeave: (before: SendTurn | undefined) => void;
   #before: SendTurn | undefined;
   #after: SendTurn | undefined;
@@ -77,7 +77,7 @@ export class SendTurn {
   #waiter: { readonly isMet: () => boolean; readonly resume: () => void } | undefined;
 
   /** @param onLeave called when this send finishes, with the send before it */
-  constructor(audience: Audience, onLeave: (before: SendTurn | undefined) => void) {
+  constructor(audience: AudienceOrder, onLeave: (before: SendTurn | undefined) => void) {
     this.#audience = audience;
     this.#before = audience.last;
     this.#onLeave = onLeave;
@@ -88,8 +88,8 @@ export class SendTurn {
    * Number of times that a send to the audience made progress. While it grows, no send to the
    * audience is stuck, even if the send directly before waits too.
    */
-  get moves(): number {
-    return this.#audience.moves;
+  get progressCount(): number {
+    return this.#audience.progressCount;
   }
 
   /**
@@ -115,7 +115,7 @@ export class SendTurn {
   }
 
   /** Removes the send before from the order, because it made no progress for too long. */
-  skip(): void {
+  removeSendBefore(): void {
     const before = this.#before;
     if (before) before.#remove();
   }
@@ -144,14 +144,14 @@ export class SendTurn {
   }
 
   #advanced(): void {
-    this.#audience.moves++;
+    this.#audience.progressCount++;
     if (this.#waiter?.isMet()) this.#resumeNext();
   }
 
   #remove(): void {
     if (this.#isRemoved) return;
     this.#isRemoved = true;
-    this.#audience.moves++;
+    this.#audience.progressCount++;
     if (this.#before) this.#before.#after = this.#after;
     if (this.#after) this.#after.#before = this.#before;
     this.#onLeave(this.#before);

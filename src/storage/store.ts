@@ -11,7 +11,7 @@ import type { TokenStore } from "./stores/tokens.ts";
 import type { UserStore } from "./stores/users.ts";
 
 /**
- * The stored data of an app, in one part per noun.
+ * The stored data of an app, in one part for each kind of data.
  *
  * Each operation is atomic by itself, and no operation hands out a transaction. Lists are read in
  * pages by key.
@@ -20,7 +20,7 @@ export interface Store {
   readonly connections: ConnectionStore;
   readonly memberships: MembershipStore;
   readonly tokens: TokenStore;
-  readonly sessions: EndedSessionStore;
+  readonly endedSessions: EndedSessionStore;
   readonly limits: LimitStore;
   readonly users: UserStore;
   readonly changes: ChangeStore;

@@ -478,21 +478,28 @@ describe("a running handler", () => {
     await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
   });
 
-  test.each(["patient_join", "patient_check", "patient_send"])("is denied %s after a close", async (name) => {
-    await world.connect("ann");
-    await world.connect("ann", { channel: "announcements" });
-    const rows = await world.sql("select id, connection_id from sallyport_connections order by connected_at");
-    const { id, connection_id } = rows[0] as { id: string; connection_id: string };
-    const headers = { connectionId: connection_id, "x-sallyport-secret": world.secret };
-    const late = world.event("/ws/chat/default", headers, JSON.stringify({ id: 1, handler: name }));
-    await entered;
-    // A direct change of the database. Only the operation itself can detect it.
-    await world.sql(`update sallyport_connections set closed_at = 1 where id = '${id}'`);
-    resume();
-    expect(await (await late).json()).toMatchObject({ ok: false, status: 403 });
-    expect(world.decisions.at(-1)).toMatchObject({ reason: "connection" });
-    expect(await world.sql(`select * from sallyport_memberships where connection_key = '${id}'`)).toEqual([]);
-  });
+  test.each(["patient_join", "patient_check", "patient_send"])(
+    "cannot call %s after its connection was closed",
+    async (name) => {
+      await world.connect("ann");
+      await world.connect("ann", { channel: "announcements" });
+      const rows = await world.sql(
+        "select id, connection_id from sallyport_connections order by connected_at",
+      );
+      const { id, connection_id } = rows[0] as { id: string; connection_id: string };
+      const headers = { connectionId: connection_id, "x-sallyport-secret": world.secret };
+      const late = world.event("/ws/chat/default", headers, JSON.stringify({ id: 1, handler: name }));
+      await entered;
+      // A direct change of the database. Only the operation itself can detect it.
+      await world.sql(`update sallyport_connections set closed_at = 1 where id = '${id}'`);
+      resume();
+      expect(await (await late).json()).toMatchObject({ ok: false, status: 403 });
+      expect(world.decisions.at(-1)).toMatchObject({ reason: "connection" });
+      expect(await world.sql(`select * from sallyport_memberships where connection_key = '${id}'`)).toEqual(
+        [],
+      );
+    },
+  );
 
   test("keeps its channel when it moves to the same channel, and can leave all channels", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });

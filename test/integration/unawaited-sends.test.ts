@@ -87,7 +87,7 @@ describe.each(Object.entries(operations))("a handler that calls %s", (_name, ope
     await expect.poll(() => world.decisions.length + world.errors.length).toBe(1);
   });
 
-  test("and handles the rejection later reports nothing", async () => {
+  test("with a rejection that is handled later reports nothing", async () => {
     const ann = await world.connect("ann");
     act = async (context) => {
       const pending = operation(context);

@@ -19,9 +19,9 @@ afterEach(() => {
 });
 
 /** A clean-up in each of two processes. */
-const cleanups = (evenForMs = 0) =>
+const cleanups = (steadyForMs = 0) =>
   at.each(
-    ({ store }) => new BackgroundCleanup({ store, onError: (error) => errors.push(error) }, { evenForMs }),
+    ({ store }) => new BackgroundCleanup({ store, onError: (error) => errors.push(error) }, { steadyForMs }),
   );
 
 async function addOld(count: number): Promise<void> {

@@ -26,7 +26,7 @@ afterEach(() => {
 
 const ended = (options: EndedSessionsOptions = {}) =>
   new EndedSessions(
-    at.one.store.sessions,
+    at.one.store.endedSessions,
     parseOptions("endedSessions", endedSessionsSchema, options),
     (error, where) => errors.push({ error, where }),
   );
@@ -64,7 +64,9 @@ describe("an ended session", () => {
     await end(hashSessionId("ann"));
     for (const id of ALIKE) {
       const sessionId = hashSessionId(id);
-      expect(await at.two.store.sessions.isEnded({ hash: sessionId, keepMs: DAY_MS }), id).toBe(id === "ann");
+      expect(await at.two.store.endedSessions.isEnded({ hash: sessionId, keepMs: DAY_MS }), id).toBe(
+        id === "ann",
+      );
       const checked = issue(sessions, { userId: "user-1", sessionId });
       if (id !== "ann") await expect(checked, id).resolves.toBeUndefined();
       else {

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import type { ManagementApi, PostResult } from "../../src/delivery/management-api.ts";
-import { ConnectionProbes } from "../../src/events/connection-slots.ts";
+import { ConnectionProbes } from "../../src/events/connection-probes.ts";
 import type { ConnectionScope, ConnectionStore } from "../../src/storage/stores/connections.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addSessions, type Session } from "./tables.ts";

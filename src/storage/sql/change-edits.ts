@@ -22,7 +22,7 @@ export interface Edit {
   readonly pruned?: readonly string[];
 }
 
-/** A change of a kind. */
+/** The change with this `kind`. */
 type ChangeOf<Kind extends StoredChange["kind"]> = Extract<StoredChange, { readonly kind: Kind }>;
 
 /** The transaction of a change, and who makes it. */
@@ -33,10 +33,10 @@ interface EditContext {
   readonly nextNumber: () => Promise<number>;
 }
 
-/** The SQL of the nouns that changes edit. */
-export interface EditedNouns {
+/** The tables that changes write to. */
+export interface TableWriters {
   readonly users: SqlUsers;
-  readonly sessions: SqlEndedSessions;
+  readonly endedSessions: SqlEndedSessions;
   readonly tokens: SqlTokens;
   readonly connections: SqlConnections;
   readonly revocations: SqlRevocations;
@@ -46,11 +46,11 @@ export interface EditedNouns {
 /** Edits the tables for each kind of change. */
 export class ChangeEdits {
   readonly #grants: SqlGrants;
-  readonly #nouns: EditedNouns;
+  readonly #tables: TableWriters;
 
-  constructor(database: Database, nouns: EditedNouns) {
+  constructor(database: Database, tables: TableWriters) {
     this.#grants = new SqlGrants(database);
-    this.#nouns = nouns;
+    this.#tables = tables;
   }
 
   /** Makes a change in a transaction, without its audit entry and its entry in the change log. */
@@ -97,7 +97,7 @@ export class ChangeEdits {
 
   async #grant(change: ChangeOf<"grant">, { db, origin }: EditContext): Promise<Edit> {
     const { holder, permission, until } = change;
-    await this.#nouns.declarations.requirePermission(db, permission);
+    await this.#tables.declarations.requirePermission(db, permission);
     const created = typeof holder === "string" ? {} : await this.#ensureGroup(db, holder.group);
     const changed = await this.#grants.grant(db, holder, permission, { ...origin, until });
     const details = { ...untilDetails(until), ...created };
@@ -122,7 +122,7 @@ export class ChangeEdits {
     const { db, origin, nextNumber } = context;
     if (!(await this.#grants.hasGroup(db, group))) return { changed: false };
     const users = db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", group);
-    const recorded = await this.#nouns.revocations.record(
+    const recorded = await this.#tables.revocations.record(
       db,
       { scope: "users", users },
       await nextNumber(),
@@ -133,7 +133,7 @@ export class ChangeEdits {
   }
 
   async #deleteUser({ user }: ChangeOf<"delete-user">, { db }: EditContext): Promise<Edit> {
-    const { tokens, connections } = this.#nouns;
+    const { tokens, connections } = this.#tables;
     const known = await this.#grants.deleteUser(db, user);
     await tokens.deleteOfUser(db, user);
     const closed = await connections.closeForSessionOrUser(db, { user }, "user deleted");
@@ -150,7 +150,7 @@ export class ChangeEdits {
     { db, origin, nextNumber }: EditContext,
   ): Promise<Edit> {
     if (permissions.length === 0) return { changed: false };
-    const { declarations, revocations, users } = this.#nouns;
+    const { declarations, revocations, users } = this.#tables;
     const known = new Set((await declarations.permissions(db)).map(({ name }) => name));
     if (!permissions.some((name) => known.has(name))) return { changed: false };
     const holding = users.everHolding(db, permissions);
@@ -167,7 +167,7 @@ export class ChangeEdits {
 
   async #endSession(change: ChangeOf<"end-session">, { db }: EditContext): Promise<Edit> {
     const { sessionHash, fingerprint } = change;
-    const { sessions, tokens, connections } = this.#nouns;
+    const { endedSessions: sessions, tokens, connections } = this.#tables;
     await sessions.add(db, sessionHash);
     await tokens.endOfSession(db, sessionHash);
     await connections.closeForSessionOrUser(db, { session: sessionHash }, "session ended");

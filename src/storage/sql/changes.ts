@@ -16,7 +16,7 @@ import {
 } from "../stores/changes.ts";
 import type { RevocationTarget } from "../stores/revocations.ts";
 import type { SqlAudit } from "./audit.ts";
-import { ChangeEdits, type EditedNouns } from "./change-edits.ts";
+import { ChangeEdits, type TableWriters } from "./change-edits.ts";
 import { type ChangeLog, MAX_SUBJECTS } from "./change-log.ts";
 import { ChangePreview } from "./change-preview.ts";
 import { SqlDeclarations } from "./declarations.ts";
@@ -39,16 +39,16 @@ export class SqlChanges implements ChangeStore {
 
   constructor(
     database: Database,
-    nouns: Omit<EditedNouns, "declarations"> & { readonly changeLog: ChangeLog; readonly audit: SqlAudit },
+    tables: Omit<TableWriters, "declarations"> & { readonly changeLog: ChangeLog; readonly audit: SqlAudit },
   ) {
     this.#database = database;
-    this.#changeLog = nouns.changeLog;
-    this.#audit = nouns.audit;
-    this.#revocations = nouns.revocations;
+    this.#changeLog = tables.changeLog;
+    this.#audit = tables.audit;
+    this.#revocations = tables.revocations;
     this.#declarations = new SqlDeclarations(database);
-    this.#edits = new ChangeEdits(database, { ...nouns, declarations: this.#declarations });
-    this.#preview = new ChangePreview(database, nouns);
-    this.#expired = new ExpiredGrants(database, nouns);
+    this.#edits = new ChangeEdits(database, { ...tables, declarations: this.#declarations });
+    this.#preview = new ChangePreview(database, tables);
+    this.#expired = new ExpiredGrants(database, tables);
   }
 
   apply(change: StoredChange, origin: ChangeOrigin): Promise<AppliedChange> {

@@ -50,16 +50,16 @@ export class ConnectionPages {
    * Returns a page of open connections with channels and permissions, ordered by id.
    *
    * @param after the last id of the previous page, `""` for the first page
-   * @param options.isTakenOver whether to include rows that a revocation closed. The process may
+   * @param options.includeClosed whether to include rows that a revocation closed. A process can
    *   have stopped before it closed their WebSockets. Default false
    */
   async page(
     db: Kysely<Tables>,
     selector: ConnectionSelector,
     after: string,
-    { isTakenOver = false }: { readonly isTakenOver?: boolean } = {},
+    { includeClosed = false }: { readonly includeClosed?: boolean } = {},
   ): Promise<readonly ConnectionWithChannels[]> {
-    const rows: DetailedRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
+    const rows: DetailedRow[] = await this.#page(db, selector, after, undefined, includeClosed)
       .select((eb) => this.#queries.detailsOf(eb))
       .execute();
     return rows.map((row) => fromDetailedRow(row));
@@ -72,19 +72,19 @@ export class ConnectionPages {
     const { connection, user, view, channel, after = "" } = filter;
     let query = this.#queries
       .open(this.#database.db)
-      .select((eb) => [...this.#queries.detailsOf(eb), "s.last_seen_at", "s.request_count"])
-      .where("s.id", ">", after)
-      .orderBy("s.id")
+      .select((eb) => [...this.#queries.detailsOf(eb), "c.last_seen_at", "c.request_count"])
+      .where("c.id", ">", after)
+      .orderBy("c.id")
       .limit(limit);
-    if (connection !== undefined) query = query.where("s.id", "=", connection);
-    if (user !== undefined) query = query.where("s.user_id", "=", user);
-    if (view !== undefined) query = query.where("s.view", "=", view);
+    if (connection !== undefined) query = query.where("c.id", "=", connection);
+    if (user !== undefined) query = query.where("c.user_id", "=", user);
+    if (view !== undefined) query = query.where("c.view", "=", view);
     if (channel !== undefined) {
       query = query.where(({ exists, selectFrom }) =>
         exists(
           selectFrom("sallyport_memberships as joined")
             .select("joined.connection_key")
-            .whereRef("joined.connection_key", "=", "s.id")
+            .whereRef("joined.connection_key", "=", "c.id")
             .where("joined.channel", "=", channel),
         ),
       );
@@ -150,16 +150,16 @@ export class ConnectionPages {
     selector: SelectorBy<string | Expression<string>>,
     after: string | Expression<string>,
     only?: readonly string[],
-    isTakenOver = false,
+    includeClosed = false,
   ) {
     const current = this.#queries.withinLifetime(db, only);
-    const connected = current.where("s.disconnected_at", "is", null);
-    let query = current.where("s.closed_at", "is", null).limit(CONNECTION_PAGE);
+    const connected = current.where("c.disconnected_at", "is", null);
+    let query = current.where("c.closed_at", "is", null).limit(CONNECTION_PAGE);
     if (selector.kind === "session" || selector.kind === "deleted-user") {
-      query = connected.where("s.closed_at", "is not", null).limit(CONNECTION_PAGE);
-    } else if (isTakenOver) {
+      query = connected.where("c.closed_at", "is not", null).limit(CONNECTION_PAGE);
+    } else if (includeClosed) {
       query = connected
-        .where((eb) => eb.or([eb("s.closed_at", "is", null), eb("s.close_reason", "=", PERMISSION_ENDED)]))
+        .where((eb) => eb.or([eb("c.closed_at", "is", null), eb("c.close_reason", "=", PERMISSION_ENDED)]))
         .limit(CONNECTION_PAGE);
     }
     // Reading the index of the channel is fast for a small channel among a million connections.
@@ -167,11 +167,11 @@ export class ConnectionPages {
       selector.kind === "channel"
         ? (query
             .innerJoin("sallyport_memberships as joined", (join) =>
-              join.onRef("joined.connection_key", "=", "s.id").on("joined.channel", "=", selector.channel),
+              join.onRef("joined.connection_key", "=", "c.id").on("joined.channel", "=", selector.channel),
             )
             .where("joined.connection_key", ">", after)
             .orderBy("joined.connection_key") as unknown as typeof query)
-        : query.where("s.id", ">", after).orderBy("s.id");
+        : query.where("c.id", ">", after).orderBy("c.id");
     return query.where((eb) =>
       isSelected(eb as never, selector, (permission) => this.#holdersOf(db, permission)),
     );
@@ -206,8 +206,8 @@ function withValue<Value>(selector: ConnectionSelector, value: Value): SelectorB
   return { kind, [Object.keys(by)[0] as string]: value } as unknown as SelectorBy<Value>;
 }
 
-/** Connections as `s`, joined with their users as `u`. */
-type Joined = Tables & { s: Tables["sallyport_connections"]; u: Tables["sallyport_users"] };
+/** Connections as `c`, joined with their users as `u`. */
+type Joined = Tables & { c: Tables["sallyport_connections"]; u: Tables["sallyport_users"] };
 
 /**
  * Returns the SQL condition of a selector. For a channel it is always true, because the caller
@@ -216,7 +216,7 @@ type Joined = Tables & { s: Tables["sallyport_connections"]; u: Tables["sallypor
  * @param holders returns a subquery for the ids of the users with a permission
  */
 function isSelected(
-  eb: ExpressionBuilder<Joined, "s" | "u">,
+  eb: ExpressionBuilder<Joined, "c" | "u">,
   selector: SelectorBy<string | Expression<string>>,
   holders: (permission: string) => Expression<string>,
 ): Expression<SqlBool> {
@@ -225,19 +225,19 @@ function isSelected(
     case "channel":
       return eb.lit(true);
     case "view":
-      return eb("s.view", "=", selector.view);
+      return eb("c.view", "=", selector.view);
     case "user":
     case "deleted-user":
-      return eb("s.user_id", "=", selector.userId);
+      return eb("c.user_id", "=", selector.userId);
     case "connection":
-      return eb("s.id", "=", selector.connectionKey);
+      return eb("c.id", "=", selector.connectionKey);
     case "connection-id":
-      return eb("s.connection_id", "=", selector.connectionId);
+      return eb("c.connection_id", "=", selector.connectionId);
     case "session":
-      return eb("s.session_id", "=", selector.sessionId);
+      return eb("c.session_id", "=", selector.sessionId);
     case "listed":
       return eb(
-        "s.user_id",
+        "c.user_id",
         "in",
         eb
           .selectFrom("sallyport_revocation_users as listed")
@@ -246,7 +246,7 @@ function isSelected(
       );
     case "group":
       return eb(
-        "s.user_id",
+        "c.user_id",
         "in",
         eb
           .selectFrom("sallyport_user_groups as member")
@@ -256,7 +256,7 @@ function isSelected(
     case "holders":
       return eb.and([
         eb("u.is_active", "=", 1),
-        eb.or([eb("u.is_superuser", "=", 1), eb("s.user_id", "in", holders(selector.permission))]),
+        eb.or([eb("u.is_superuser", "=", 1), eb("c.user_id", "in", holders(selector.permission))]),
       ]);
   }
 }

@@ -47,39 +47,39 @@ export class ConnectionQueries {
 
   /** Returns a query for open rows that are not older than a connection can be. */
   open(db: Kysely<Tables>, only?: readonly string[]) {
-    return this.withinLifetime(db, only).where("s.closed_at", "is", null);
+    return this.withinLifetime(db, only).where("c.closed_at", "is", null);
   }
 
   /** Returns a query for rows that are not older than a connection can be. */
   withinLifetime(db: Kysely<Tables>, only?: readonly string[]) {
     const { now } = this.#database;
     return this.#all(db, only).where((eb) =>
-      eb("s.connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)),
+      eb("c.connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)),
     );
   }
 
   #all(db: Kysely<Tables>, only?: readonly string[]) {
     return db
-      .selectFrom("sallyport_connections as s")
-      .leftJoin("sallyport_users as u", "u.id", "s.user_id")
+      .selectFrom("sallyport_connections as c")
+      .leftJoin("sallyport_users as u", "u.id", "c.user_id")
       .select((eb) => [
-        "s.id",
-        "s.gateway_id",
-        "s.connection_id",
-        "s.view",
-        "s.user_id",
-        "s.session_id",
-        eb(this.#database.now, "-", eb.ref("s.connected_at")).as("age_ms"),
+        "c.id",
+        "c.gateway_id",
+        "c.connection_id",
+        "c.view",
+        "c.user_id",
+        "c.session_id",
+        eb(this.#database.now, "-", eb.ref("c.connected_at")).as("age_ms"),
         "u.is_active",
         "u.is_superuser",
-        this.#grantsSubquery(db, eb.ref("s.user_id"), only).as("grants"),
+        this.#grantsSubquery(db, eb.ref("c.user_id"), only).as("grants"),
       ]);
   }
 
   /** Returns the columns that a fan-out does not need. */
-  detailsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_connections"] }, "s">) {
-    const channels = this.channelsOf(this.#database.db, eb.ref("s.id"));
-    return ["s.connected_at" as const, "s.closed_at" as const, channels.as("channels")];
+  detailsOf(eb: ExpressionBuilder<Tables & { c: Tables["sallyport_connections"] }, "c">) {
+    const channels = this.channelsOf(this.#database.db, eb.ref("c.id"));
+    return ["c.connected_at" as const, "c.closed_at" as const, channels.as("channels")];
   }
 
   /** Returns an expression for the channels of a connection, in the order of joining. */

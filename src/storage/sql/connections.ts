@@ -71,14 +71,14 @@ export class SqlConnections implements ConnectionStore {
     this.#opener = new ConnectionOpener(database, users, tokens, changeLog);
     const { db } = database;
     this.#findWithChange = prepared(database, (value) =>
-      queries.open(db).select(changesRecorded(db).as("last_change")).where("s.id", "=", value("id")),
+      queries.open(db).select(changesRecorded(db).as("last_change")).where("c.id", "=", value("id")),
     );
     this.#find = preparedRow(database, (value) =>
       queries
         .open(db)
         .select((eb) => queries.detailsOf(eb))
-        .where("s.gateway_id", "=", value("gatewayId"))
-        .where("s.connection_id", "=", value("connectionId")),
+        .where("c.gateway_id", "=", value("gatewayId"))
+        .where("c.connection_id", "=", value("connectionId")),
     );
   }
 
@@ -98,7 +98,7 @@ export class SqlConnections implements ConnectionStore {
 
   /** Returns the open connection with an id, read in a transaction. */
   async findIn(db: Kysely<Tables>, id: string): Promise<ConnectionRow | undefined> {
-    const row: RawRow | undefined = await this.#queries.open(db).where("s.id", "=", id).executeTakeFirst();
+    const row: RawRow | undefined = await this.#queries.open(db).where("c.id", "=", id).executeTakeFirst();
     return row && fromRow(row);
   }
 

@@ -28,16 +28,16 @@ export class ExpiredGrants {
 
   constructor(
     database: Database,
-    nouns: {
+    tables: {
       readonly changeLog: ChangeLog;
       readonly audit: SqlAudit;
       readonly revocations: SqlRevocations;
     },
   ) {
     this.#database = database;
-    this.#changeLog = nouns.changeLog;
-    this.#audit = nouns.audit;
-    this.#revocations = nouns.revocations;
+    this.#changeLog = tables.changeLog;
+    this.#audit = tables.audit;
+    this.#revocations = tables.revocations;
   }
 
   /** Returns whether any grant or membership has expired. It only reads, so it takes no lock. */

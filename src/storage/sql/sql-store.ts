@@ -18,7 +18,7 @@ export class SqlStore implements Store {
   readonly connections: SqlConnections;
   readonly memberships: SqlMemberships;
   readonly tokens: SqlTokens;
-  readonly sessions: SqlEndedSessions;
+  readonly endedSessions: SqlEndedSessions;
   readonly limits: SqlLimits;
   readonly users: SqlUsers;
   readonly changes: SqlChanges;
@@ -33,7 +33,7 @@ export class SqlStore implements Store {
     const changeLog = new ChangeLog(database);
     this.users = new SqlUsers(database);
     this.audit = new SqlAudit(database, changeLog);
-    this.sessions = new SqlEndedSessions(database);
+    this.endedSessions = new SqlEndedSessions(database);
     this.limits = new SqlLimits(database, this.audit);
     this.tokens = new SqlTokens(database, this);
     this.revocations = new SqlRevocations(database);

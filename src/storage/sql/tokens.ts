@@ -19,7 +19,7 @@ import { ensureUser, type SqlUsers } from "./users.ts";
 /** The other tables that a token request reads and writes. */
 interface RelatedTables {
   readonly users: Pick<SqlUsers, "grantsSubquery" | "subjectIn">;
-  readonly sessions: Pick<SqlEndedSessions, "isEndedIn">;
+  readonly endedSessions: Pick<SqlEndedSessions, "isEndedIn">;
   readonly limits: Pick<SqlLimits, "takeIn" | "windowIn">;
 }
 
@@ -61,9 +61,9 @@ export class SqlTokens implements TokenStore {
 
   /** Commits also if the request is rejected, so that a counted request is kept. */
   admit({ userId, session, counted }: TokenRequester): Promise<TokenAdmission> {
-    const { users, sessions, limits } = this.#related;
+    const { users, endedSessions, limits } = this.#related;
     return this.#database.sharedTransaction<TokenAdmission>(async (db) => {
-      if (session && (await sessions.isEndedIn(db, session))) return { kind: "session-ended" };
+      if (session && (await endedSessions.isEndedIn(db, session))) return { kind: "session-ended" };
       await ensureUser(this.#database, db, userId);
       if (counted && !(await limits.takeIn(db, counted))) {
         const window = await limits.windowIn(db, counted.key);
@@ -81,7 +81,7 @@ export class SqlTokens implements TokenStore {
     return this.#database.sharedTransaction(async (db) => {
       // The session can have ended since it was checked. This transaction runs either before or
       // after the one that ends it.
-      if (session && (await this.#related.sessions.isEndedIn(db, session))) return false;
+      if (session && (await this.#related.endedSessions.isEndedIn(db, session))) return false;
       await this.#insert(db, hash, grant, expiresInMs);
       await this.#removeExpired(db, REMOVED_WITH_EACH);
       return true;

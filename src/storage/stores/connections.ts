@@ -245,13 +245,13 @@ export interface ConnectionStore {
    * permissions, ordered by id.
    *
    * @param after the last id of the previous page, `""` for the first page
-   * @param options.isTakenOver whether to include rows that a revocation closed. The process may
+   * @param options.includeClosed whether to include rows that a revocation closed. A process can
    *   have stopped before it closed their WebSockets. Default false
    */
   page(
     selector: ConnectionSelector,
     after: string,
-    options?: { readonly isTakenOver?: boolean },
+    options?: { readonly includeClosed?: boolean },
   ): Promise<readonly ConnectionWithChannels[]>;
 
   /** Returns at most `limit` open connections that match a filter, ordered by id. */

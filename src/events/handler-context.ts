@@ -202,7 +202,7 @@ async function requireCurrentChannel(
   checkChannelName(name);
   const channel = services.definitions.channels.require(name);
   for (let attempt = 1; attempt <= MAX_CHECKS; attempt++) {
-    const checkedAt = services.changedSubjects.now();
+    const checkedSequence = services.changedSubjects.sequence;
     const current = await services.store.connections.findById(row.id);
     if (!current)
       throw new ForbiddenError("The connection was closed while its handler ran. Connect again.", {
@@ -212,7 +212,7 @@ async function requireCurrentChannel(
     await runChannelAuthorize(context, channel, userOf(current, services.definitions.permissions, context));
     // The hooks can run for a long time, and the caller checks more rules with this row.
     const reading = { ...current, channels: [channel.name] };
-    if (!services.changedSubjects.isStale(reading, checkedAt)) return { channel, current };
+    if (!services.changedSubjects.isStale(reading, checkedSequence)) return { channel, current };
   }
   throw tooManyChanges(`Channel "${channel.name}"`, "Send the message again.");
 }
