@@ -232,7 +232,7 @@ describe("an audience", () => {
     expect(await selected({ kind: "user", userId: "ann" })).toEqual(["open"]);
     expect(await selected({ kind: "session", sessionId: "login" })).toEqual(["ended", "lost"]);
     expect(await selected({ kind: "deleted-user", userId: "ann" })).toEqual(["ended", "lost"]);
-    const takenOver = await sessions.page({ kind: "user", userId: "ann" }, "", { isTakenOver: true });
+    const takenOver = await sessions.page({ kind: "user", userId: "ann" }, "", { includeClosed: true });
     expect(takenOver.map(({ id, isClosed }) => [id, isClosed])).toEqual([
       ["lost", true],
       ["open", false],
