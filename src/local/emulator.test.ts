@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   Client,
+  deadTarget,
   deferred,
   openClient,
   rejectionOf,
@@ -10,7 +11,7 @@ import {
   startGateway,
 } from "../../test/local/rig.ts";
 import { ConfigurationError } from "../errors.ts";
-import { type LocalGatewayOptions, startLocalGateway } from "./emulator.ts";
+import { type HandledEvent, type LocalGatewayOptions, startLocalGateway } from "./emulator.ts";
 
 describe("a local gateway", () => {
   test("has a URL, an endpoint, an API id and a stage", async () => {
@@ -49,6 +50,47 @@ describe("a local gateway", () => {
     };
     const gateway = await startGateway(backend, { integrationTimeoutMs: 50, onError });
     expect((await rejectionOf(gateway.url)).status).toBe(504);
+  });
+});
+
+describe("onEvent", () => {
+  test("receives each event with its route, its status and the message", async () => {
+    const backend = await startBackend(({ path }) => ({ status: path.endsWith("default") ? 403 : 200 }));
+    const events: HandledEvent[] = [];
+    const gateway = await startGateway(backend, { onEvent: (event) => void events.push(event) });
+    const client = await openClient(`${gateway.url}?channel=a`);
+    client.socket.send('{"id":1}');
+    await expect.poll(() => events.length).toBe(2);
+    client.socket.close();
+    await expect.poll(() => events.length).toBe(3);
+    const [connect, message, disconnect] = events;
+    const { apiId, stage } = gateway;
+    expect(connect).toMatchObject({
+      kind: "connect",
+      apiId,
+      stage,
+      status: 200,
+      query: "channel=a",
+      body: "",
+    });
+    expect(message).toMatchObject({ kind: "message", routeKey: "$default", status: 403, body: '{"id":1}' });
+    expect(disconnect).toMatchObject({ kind: "disconnect", connectionId: connect?.connectionId, body: "" });
+    for (const { tookMs, outcome } of events) expect([tookMs >= 0, outcome]).toEqual([true, "answered"]);
+  });
+
+  test("receives a call without an answer, and an error that it throws is passed to onError", async () => {
+    const errors: unknown[] = [];
+    const gateway = await startLocalGateway({
+      target: await deadTarget(),
+      port: 0,
+      onEvent: ({ outcome, status }) => {
+        throw new Error(`listener: ${outcome} ${status}`);
+      },
+      onError: (error, where) => errors.push([where, String(error)]),
+    });
+    onTestFinished(() => gateway.close());
+    expect((await rejectionOf(gateway.url)).status).toBe(500);
+    expect(errors).toContainEqual(["onEvent", "Error: listener: unreachable undefined"]);
   });
 });
 

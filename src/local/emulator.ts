@@ -29,6 +29,7 @@ export type { NetworkFault } from "./connections.ts";
 export type { Chance, Faults, FaultyEvent } from "./faults.ts";
 export type { LambdaFunction } from "./function-call.ts";
 export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
+export type { HandledEvent } from "./handled-event.ts";
 export type { Certificate } from "./listener.ts";
 export type { DeclaredParameters } from "./parameters.ts";
 export type { LocalGatewayOptions } from "./settings.ts";

@@ -2,6 +2,7 @@ import { ConfigurationError } from "../errors.ts";
 import { IDLE_TIMEOUT_MS, MAX_CONNECTION_MS } from "../protocol/quotas.ts";
 import { checkApi, type LocalApi, type Throttling } from "./apis.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import type { HandledEvent } from "./handled-event.ts";
 import { AllowedHosts } from "./hosts.ts";
 import { newApiId } from "./ids.ts";
 import type { Certificate } from "./listener.ts";
@@ -89,6 +90,8 @@ export interface LocalGatewayOptions extends SingleApiOptions {
    * the route key. Default: errors are ignored.
    */
   readonly onError?: (error: unknown, where: string) => void;
+  /** Called after each call of an integration. An error that it throws is passed to `onError`. */
+  readonly onEvent?: (event: HandledEvent) => void;
 }
 
 const OPTIONS = {
@@ -109,6 +112,7 @@ const OPTIONS = {
   maxConnectionMs: "number",
   clock: "object",
   onError: "function",
+  onEvent: "function",
 } as const satisfies Shape<LocalGatewayOptions>;
 
 /** AWS has such a limit, but its size is not known. */
@@ -135,6 +139,7 @@ export interface Settings {
   readonly maxConnectionMs: number;
   readonly clock: Clock;
   readonly onError: (error: unknown, where: string) => void;
+  readonly onEvent: ((event: HandledEvent) => void) | undefined;
 }
 
 /**
@@ -197,6 +202,7 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),
     clock,
     onError: options.onError ?? (() => {}),
+    onEvent: options.onEvent,
   };
 }
 

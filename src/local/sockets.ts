@@ -7,6 +7,7 @@ import { authorizeConnect } from "./admission.ts";
 import type { Deployment } from "./apis.ts";
 import { CLOSE_GRACE_MS, type CloseInfo, Connection } from "./connections.ts";
 import type { ConnectEvent, EventPlace, GatewayEvent, MessageEvent } from "./events.ts";
+import { handledEvent } from "./handled-event.ts";
 import { checkUpgrade, rejectionStatus, rejectUpgrade } from "./handshake.ts";
 import { newId, newTraceId } from "./ids.ts";
 import type { Integrations, Outcome } from "./integration.ts";
@@ -279,7 +280,9 @@ export class Sockets {
     const route = routes.get(event.routeKey);
     if (!route) return undefined;
     const { report } = this.#context;
+    const startedAt = performance.now();
     const outcome = await this.#integrations.run(event, route.integration);
+    this.#reportEvent(event, outcome, performance.now() - startedAt);
     if (outcome.kind === "unreachable" || outcome.kind === "failed") report(outcome.error, event.routeKey);
     if (outcome.kind === "timed out") {
       const { timeoutMs } = route.integration;
@@ -292,5 +295,15 @@ export class Sockets {
       report(new Error(message), event.routeKey);
     }
     return outcome;
+  }
+
+  #reportEvent(event: GatewayEvent, outcome: Outcome, tookMs: number): void {
+    const { onEvent } = this.#settings;
+    if (!onEvent) return;
+    try {
+      onEvent(handledEvent(event, outcome, tookMs));
+    } catch (error) {
+      this.#context.report(error, "onEvent");
+    }
   }
 }
