@@ -58,7 +58,8 @@ export function createReports(
   const printErrors = (error: unknown, where: string, repeats: number) =>
     printLoggedError(error, where, repeats, logFormat);
   const printDenials = (decision: Decision) => {
-    if (isServing()) printDenial(decision, logFormat);
+    // `sallyport dev` prints the denials of its server itself.
+    if (isServing() && process.env.SALLYPORT_DEV !== "1") printDenial(decision, logFormat);
   };
   const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printErrors), (error) =>
     store.failure(error),

@@ -17,6 +17,7 @@ export type { AuditFilter } from "./audit/audit-log.ts";
 export type { Decision, DecisionStep } from "./audit/decision.ts";
 export type { DecisionFilter, DecisionLogOptions } from "./audit/decision-log.ts";
 export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
+export { formatDenial } from "./audit/log-lines.ts";
 export type { EndedSessionsOptions } from "./auth/ended-sessions.ts";
 export type { GatewayRegistration } from "./auth/gateways.ts";
 export type { Limits } from "./auth/limits.ts";

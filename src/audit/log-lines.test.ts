@@ -2,7 +2,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { ForbiddenError } from "../errors.ts";
 import { evaluateRule } from "../permissions/rules.ts";
 import { createDecisionContext, denied, recordStep } from "./decision.ts";
-import { denialText, printDenial } from "./log-lines.ts";
+import { formatDenial, printDenial } from "./log-lines.ts";
 
 const subject = { userId: "eve", isActive: true, isSuperuser: false, permissions: [], grants: [] };
 
@@ -18,7 +18,7 @@ function line(rule: { anyOf?: string[]; allOf?: string[] }, fields: object = {})
   recordStep(context, { kind: "rule", what: "ChatView", rule: compiled, subject, verdict });
   const missing = verdict.allowed ? [] : verdict.missing;
   const error = new ForbiddenError("ChatView needs it.", { reason: "permission", missing });
-  return denialText({ ...denied(context, error, "cf5578728218"), ...fields });
+  return formatDenial({ ...denied(context, error, "cf5578728218"), ...fields });
 }
 
 test("a denial names the missing permissions, and whether one or all are needed", () => {

@@ -13,7 +13,7 @@ export function defaultFormat(): LogFormat {
 /** Prints the denials of an app without `onDecision` to stderr, one line each. */
 export function printDenial(decision: Decision, format: LogFormat): void {
   if (decision.verdict !== "denied") return;
-  console.warn(format === "json" ? denialJson(decision) : denialText(decision));
+  console.warn(format === "json" ? denialJson(decision) : formatDenial(decision));
 }
 
 /** Prints an error of an app without `onError` to stderr. As JSON, it is one line. */
@@ -30,7 +30,7 @@ export function printLoggedError(error: unknown, where: string, repeats: number,
  *
  * `npx sallyport why` prints the decision of the reference.
  */
-export function denialText(decision: Decision): string {
+export function formatDenial(decision: Decision): string {
   const { status, userId, view, path, handler, channel, reference, repeats } = decision;
   const user = userId === undefined ? "anonymous" : nameOf(userId);
   const place = [view ?? path, handler, channel].flatMap((part) => (part === undefined ? [] : nameOf(part)));

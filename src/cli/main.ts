@@ -4,6 +4,7 @@ import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
 import { addConnections } from "./connections.ts";
 import { addDecisions } from "./decisions.ts";
+import { addDev } from "./dev.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
 import { addLimits } from "./limits.ts";
@@ -58,6 +59,7 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
     )
     .configureHelp({ showGlobalOptions: true });
   const terminal: Terminal = { ...output, app: () => program.opts<{ app?: string }>().app };
+  addDev(program, terminal);
   addMigrate(program, terminal);
   addUsers(program, terminal);
   addGroups(program, terminal);

@@ -58,7 +58,8 @@ function explanationLines(explanation: Explanation, { name }: Names): readonly s
   ];
 }
 
-async function explainStored(sallyport: Sallyport, reference: string): Promise<Report> {
+/** Explains a stored decision. @throws ConfigurationError if none has the reference */
+export async function explainStored(sallyport: Sallyport, reference: string): Promise<Report> {
   const decision = await sallyport.access.explain(reference);
   if (!decision) {
     throw new ConfigurationError(

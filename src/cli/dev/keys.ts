@@ -1,0 +1,18 @@
+import { emitKeypressEvents } from "node:readline";
+
+/** Calls a function for each key, if stdin is a terminal. @returns a function that stops it */
+export function onKeys(actions: Readonly<Record<string, () => void>>): () => void {
+  const { stdin } = process;
+  if (!stdin.isTTY) return () => undefined;
+  emitKeypressEvents(stdin);
+  stdin.setRawMode(true);
+  const press = (_text: string | undefined, { name, ctrl }: { name?: string; ctrl?: boolean }) => {
+    if (ctrl && name === "c") process.kill(process.pid, "SIGINT");
+    else if (name !== undefined && Object.hasOwn(actions, name)) actions[name]?.();
+  };
+  stdin.on("keypress", press).resume();
+  return () => {
+    stdin.off("keypress", press).pause();
+    stdin.setRawMode(false);
+  };
+}
