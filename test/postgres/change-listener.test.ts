@@ -115,7 +115,7 @@ describe("without notifications", () => {
     await admin.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann");
     await admin.access.revoke("ann", chat.can_use_chat);
-    await expect(ann.result("whoami")).rejects.toThrow(/refused|closed first/);
+    await expect(ann.result("whoami")).rejects.toThrow(/rejected|closed first/);
     expect((await ann.closed).code).toBe(1000);
     expect(ann.received).toContainEqual(revoked());
     expect(await listeners(database.source)).toEqual([]);
