@@ -49,6 +49,9 @@ interface DevOptions {
 /** A view, and the local gateway in front of it. */
 interface ServedView {
   readonly path: string;
+  /** Name of the registered gateway: `local` for the first view, then `local 2`. */
+  readonly name: string;
+  readonly secret: string;
   readonly gateway: LocalGateway;
 }
 
@@ -77,7 +80,7 @@ async function runDev(
   });
   try {
     await sallyport.migrate();
-    for (const { path, gateway } of views) await register(sallyport, path, gateway, log.secret);
+    for (const view of views) await register(sallyport, view);
     for (const line of welcome(serverPort, views, server)) terminal.print(line);
     await log.start();
     await server.start();
@@ -109,26 +112,22 @@ async function startGateways(
   const { startLocalGateway } = await import("../local/emulator.ts");
   const views: ServedView[] = [];
   for (const [index, path] of sallyport.viewPaths.entries()) {
+    const secret = gatewaySecret();
     const gateway = await startLocalGateway({
       target: `http://localhost:${serverPort}${path}`,
       port: firstPort === 0 ? 0 : firstPort + index,
-      secret: log.secret(path),
+      secret,
       onEvent: (event) => log.printEvent(event, path),
       onError: (error, where) => log.printError(error, where),
     });
-    views.push({ path, gateway });
+    views.push({ path, name: index === 0 ? "local" : `local ${index + 1}`, secret, gateway });
   }
   return views;
 }
 
-async function register(
-  sallyport: Sallyport,
-  path: string,
-  { apiId, endpoint, stage }: LocalGateway,
-  secret: (path: string) => string,
-): Promise<void> {
-  const registration = { name: `local ${path}`, apiId, endpoint, stage, secret: secret(path) };
-  await sallyport.registerGateway({ ...registration, hasRestarted: true });
+async function register(sallyport: Sallyport, { name, secret, gateway }: ServedView): Promise<void> {
+  const { apiId, endpoint, stage } = gateway;
+  await sallyport.registerGateway({ name, apiId, endpoint, stage, secret, hasRestarted: true });
 }
 
 /** Returns the variables by which the server finds the gateway. */
@@ -172,7 +171,6 @@ class DevLog {
   readonly #terminal: Terminal;
   readonly #lines: EventLines;
   readonly #denials: NewDecisions;
-  readonly #secrets = new Map<string, string>();
   #printing: Promise<void> = Promise.resolve();
   #lastReference: string | undefined;
 
@@ -182,13 +180,6 @@ class DevLog {
     this.#lines = new EventLines(sallyport);
     this.#denials = new NewDecisions(sallyport, { verdict: "denied", limit: 1 });
   }
-
-  /** Returns the secret of the gateway of a view. */
-  readonly secret = (path: string): string => {
-    const secret = this.#secrets.get(path) ?? gatewaySecret();
-    this.#secrets.set(path, secret);
-    return secret;
-  };
 
   /** Excludes the denials that were stored before. */
   async start(): Promise<void> {

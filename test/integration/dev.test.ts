@@ -1,0 +1,199 @@
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { emptyDatabase, type TestDatabase } from "../postgres/database.ts";
+import { bin, commandLineWith, root } from "./command-line.ts";
+
+const ORIGIN = "http://localhost:3000";
+const READY = /accepts connections/;
+
+let database: TestDatabase;
+let folder: string;
+const running: Dev[] = [];
+beforeEach(async () => {
+  database = await emptyDatabase();
+  folder = await mkdtemp(join(tmpdir(), "sallyport-dev-"));
+  for (const file of ["dev-app.js", "dev-server.js"]) {
+    await copyFile(join(root, "test/processes", file), join(folder, file));
+  }
+  await writeFile(
+    join(folder, "package.json"),
+    JSON.stringify({ type: "module", sallyport: { app: "dev-app.js" } }),
+  );
+  await mkdir(join(folder, "node_modules"));
+  await symlink(root, join(folder, "node_modules/sallyport"));
+});
+afterEach(async () => {
+  for (const dev of running.splice(0)) await dev.end();
+  await rm(folder, { recursive: true, force: true });
+  await database.drop();
+});
+
+/** A running `sallyport dev`, and what it has printed. */
+class Dev {
+  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
+  readonly exited: Promise<number | null>;
+  out = "";
+  err = "";
+
+  constructor(args: readonly string[]) {
+    const env = { ...process.env, TEST_DATABASE: database.source, PORT: "" };
+    this.#child = spawn(process.execPath, [bin, "dev", ...args], {
+      cwd: folder,
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child.stdout.on("data", (text) => {
+      this.out += text;
+    });
+    this.#child.stderr.on("data", (text) => {
+      this.err += text;
+    });
+    this.exited = once(this.#child, "exit").then(([code]) => code as number | null);
+    running.push(this);
+  }
+
+  /** Resolves when the output contains the words. @throws if the process ends before that */
+  async printed(words: RegExp): Promise<void> {
+    const text = () => `${this.out}\n${this.err}`;
+    let isRunning = true;
+    void this.exited.then(() => {
+      isRunning = false;
+    });
+    while (isRunning && !words.test(text())) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(text()).toMatch(words);
+  }
+
+  async end(): Promise<number | null> {
+    this.#child.kill("SIGINT");
+    return this.exited;
+  }
+}
+
+/** Returns a port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** Starts `sallyport dev` with the server of the test. */
+async function startDev(...command: readonly string[]) {
+  const port = await freePort();
+  const words = command.length > 0 ? command : [process.execPath, "dev-server.js"];
+  const dev = new Dev(["--port", String(port), "--gateway-port", "0", "--", ...words]);
+  await dev.printed(READY);
+  return { dev, port, page: `http://localhost:${port}` };
+}
+
+async function connect(page: string, user: string): Promise<WebSocket> {
+  const { url } = (await (await fetch(page)).json()) as { url: string };
+  const headers = { cookie: `user=${user}`, origin: ORIGIN };
+  const response = await fetch(`${page}/api/ws-token`, { method: "POST", headers });
+  const { token } = (await response.json()) as { token: string };
+  const socket = new WebSocket(`${url}?ws_token=${token}`, { headers });
+  await once(socket, "open");
+  return socket;
+}
+
+const cli = (...args: readonly string[]) =>
+  commandLineWith(
+    args,
+    { TEST_DATABASE: database.source, SALLYPORT_APP: join(folder, "dev-app.js") },
+    folder,
+  );
+
+describe("sallyport dev", () => {
+  test("migrates, starts the server behind a gateway, and prints events, denials and revocations", async () => {
+    const { dev, page } = await startDev();
+    expect(dev.out).toMatch(/WebSocket +ws:\/\/localhost:\d+\/dev +\/ws\/chat/);
+    await expect(connect(page, "eve")).rejects.toThrow("403");
+    await dev.printed(/^403 eve@example\.com \/ws\/chat needs chat\.use \(why: [0-9a-f]{12}\)$/m);
+
+    expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+    const ann = await connect(page, "ann");
+    await dev.printed(/^200 ann@example\.com \/ws\/chat connected \d+ ms$/m);
+    ann.send(JSON.stringify({ id: 1, handler: "whoami" }));
+    const [answer] = (await once(ann, "message")) as [Buffer];
+    expect(JSON.parse(answer.toString())).toMatchObject({ ok: true, result: { user: "ann" } });
+    await dev.printed(/^200 ann@example\.com \/ws\/chat whoami \d+ ms$/m);
+
+    const closed = once(ann, "close");
+    expect((await cli("users", "revoke", "ann", "chat.use")).code).toBe(0);
+    await closed;
+    await dev.printed(/^403 ann@example\.com \/ws\/chat lost chat\.use \(why: [0-9a-f]{12}\)$/m);
+    await dev.printed(/^200 ann@example\.com \/ws\/chat disconnected \d+ ms$/m);
+    // The server itself prints no denials.
+    expect(dev.err).not.toContain("403");
+    expect(await dev.end()).toBe(0);
+  });
+
+  test("ends the server on Ctrl-C, and closes the connections of the last run at the next start", async () => {
+    const first = await startDev();
+    expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+    await connect(first.page, "ann");
+    expect(await first.dev.end()).toBe(0);
+    await expect(fetch(first.page)).rejects.toThrow();
+    await startDev();
+    expect(JSON.parse((await cli("connections", "list", "--json")).out)).toEqual([]);
+  });
+
+  test("restarts a server of Node.js when one of its files changes", async () => {
+    const { page, dev } = await startDev("node", "dev-server.js");
+    expect(dev.out).toContain("node --watch dev-server.js");
+    const pid = async () => {
+      const response = await fetch(page).catch(() => undefined);
+      return response && ((await response.json()) as { pid: number }).pid;
+    };
+    const before = await pid();
+    await copyFile(join(root, "test/processes/dev-app.js"), join(folder, "dev-app.js"));
+    await writeFile(join(folder, "dev-app.js"), "\n// changed\n", { flag: "a" });
+    await expect.poll(async () => (await pid()) ?? before, { timeout: 60_000 }).not.toBe(before);
+  });
+
+  test("ends with 1 if the server ends by itself", async () => {
+    const dev = new Dev(["--gateway-port", "0", "--", process.execPath, "-e", "process.exit(7)"]);
+    expect(await dev.exited).toBe(1);
+    expect(dev.err).toContain("The server ended (exit code 7).");
+  });
+
+  test.each([
+    [
+      "a command that does not exist",
+      ["--", "no-such-program"],
+      /cannot be run: .*Check the command after --/,
+    ],
+    ["no command", [], /missing required argument/],
+    ["an invalid port", ["--port", "x", "--", "node"], /Use a whole number from 0 to 65535/],
+  ])("reports %s in one line", async (_name, args, words) => {
+    const dev = new Dev(["--gateway-port", "0", ...args]);
+    expect(await dev.exited).toBe(1);
+    expect(dev.err).toMatch(words);
+    expect(dev.err.trim()).not.toContain("\n");
+  });
+
+  test("reports a gateway port that is in use, and starts no server", async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
+    const { port } = taken.address() as AddressInfo;
+    const marker = join(folder, "started");
+    const dev = new Dev([
+      ...["--gateway-port", String(port), "--", process.execPath, "-e"],
+      `require("node:fs").writeFileSync(${JSON.stringify(marker)}, "")`,
+    ]);
+    expect(await dev.exited).toBe(1);
+    expect(dev.err).toMatch(/in use/);
+    await expect(copyFile(marker, `${marker}2`)).rejects.toThrow("ENOENT");
+    taken.close();
+  });
+});
