@@ -591,7 +591,7 @@ describe("the indexes of the database", () => {
     await world.sallyport.flush();
     const queries = [...statements].filter((sql) => /^(select|insert|update|delete|with) /i.test(sql));
     expect(queries.length).toBeGreaterThan(15);
-    const unindexed = 'select "s"."id" from "sallyport_connections" as "s" where "s"."view" = ?';
+    const unindexed = 'select "c"."id" from "sallyport_connections" as "c" where "c"."view" = ?';
     expect(await scannedBy(unindexed)).toEqual(["sallyport_connections"]);
     const scanned = (await Promise.all(queries.map(scannedBy))).flat();
     // Both tables have few rows: those of gateways, and those of unfinished revocations.

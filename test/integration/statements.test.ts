@@ -71,7 +71,7 @@ const summarize = (statements: readonly string[]) =>
   statements.map((sql) => {
     const [, verb = ""] = /^(?:with "\w+" as \()?(insert|update|delete|select) /.exec(sql) ?? [];
     const written = /(?:insert into|update|delete from) (?:"\w+"\.)?"sallyport_(\w+)"/.exec(sql);
-    const read = /from (?:"\w+"\.)?"sallyport_(\w+)" as "s"/.exec(sql);
+    const read = /from (?:"\w+"\.)?"sallyport_(\w+)" as "c"/.exec(sql);
     return `${verb} ${(written ?? read)?.[1]}`;
   });
 
