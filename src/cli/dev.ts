@@ -8,6 +8,7 @@ import { EventLines } from "./dev/event-lines.ts";
 import { onKeys } from "./dev/keys.ts";
 import { acceptsConnections, ServerProcess } from "./dev/server-process.ts";
 import { NewDecisions } from "./new-decisions.ts";
+import { type Format, print, withJson } from "./report.ts";
 import { endSignal } from "./signals.ts";
 import { aligned } from "./table.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
@@ -18,7 +19,7 @@ const DENIALS_EVERY_MS = 250;
 
 /** Adds `dev`, which runs the server of an app behind a local API Gateway. */
 export function addDev(program: Command, terminal: Terminal): void {
-  program
+  const dev = program
     .command("dev")
     .description("Run your server behind a local API Gateway, and print each event and denial")
     .usage("[options] -- <command of your server>")
@@ -29,10 +30,10 @@ export function addDev(program: Command, terminal: Terminal): void {
       port,
     )
     .option("--gateway-port <number>", "the port of the local gateway on 127.0.0.1", port, 3001)
-    .addHelpText("after", EXAMPLES)
-    .action((command: readonly string[], options: DevOptions) =>
-      withApp(terminal.app(), (sallyport) => runDev(sallyport, terminal, command, options)),
-    );
+    .addHelpText("after", EXAMPLES);
+  withJson(dev).action((command: readonly string[], options: DevOptions) =>
+    withApp(terminal.app(), (sallyport) => runDev(sallyport, terminal, command, options)),
+  );
 }
 
 const EXAMPLES = `
@@ -41,7 +42,7 @@ Examples:
   npx sallyport dev --port 8000 -- tsx src/server.ts
   npx sallyport dev -- next dev`;
 
-interface DevOptions {
+interface DevOptions extends Format {
   readonly port?: number;
   readonly gatewayPort: number;
 }
@@ -64,28 +65,29 @@ async function runDev(
 ): Promise<void> {
   const serverPort = options.port ?? port(process.env.PORT || "3000");
   const end = endSignal();
+  let exitCode = 0;
   const stopping = new AbortController();
   const stop = () => process.kill(process.pid, "SIGINT");
-  const log = new DevLog(sallyport, terminal);
+  const log = new DevLog(sallyport, terminal, options);
   const views = await startGateways(sallyport, serverPort, options.gatewayPort, log);
   const server = new ServerProcess(command, environmentOf(serverPort, views), (how) => {
     terminal.complain(`The server ended (${how}).`);
-    terminal.end(1);
+    exitCode = 1;
     stop();
   });
   const release = onKeys({
     w: () => void log.explainLast(),
-    r: () => void restart(server, terminal),
+    r: () => void restart(server, log),
     q: stop,
   });
   try {
     await sallyport.migrate();
     for (const view of views) await register(sallyport, view);
-    for (const line of welcome(serverPort, views, server)) terminal.print(line);
+    log.print({ type: "started", ...startedAt(serverPort, views) }, welcome(serverPort, views, server));
     await log.start();
     await server.start();
     void acceptsConnections(serverPort, stopping.signal).then((isUp) => {
-      if (isUp) terminal.print(`The server accepts connections on port ${serverPort}.`);
+      if (isUp) log.print({ type: "ready" }, [`The server accepts connections on port ${serverPort}.`]);
     });
     while (!(await end.within(DENIALS_EVERY_MS))) await log.printDenials();
     await log.printDenials();
@@ -95,6 +97,7 @@ async function runDev(
     await server.stop();
     await Promise.all(views.map(({ gateway }) => gateway.close()));
   }
+  terminal.end(exitCode);
 }
 
 /** Starts one local gateway for each view, on ports in a row. */
@@ -130,9 +133,15 @@ async function register(sallyport: Sallyport, { name, secret, gateway }: ServedV
   await sallyport.registerGateway({ name, apiId, endpoint, stage, secret, hasRestarted: true });
 }
 
-/** Returns the variables by which the server finds the gateway. */
-function environmentOf(serverPort: number, views: readonly ServedView[]): Readonly<Record<string, string>> {
+/** Returns the addresses of the server and of the WebSockets, by the path of the view. */
+function startedAt(serverPort: number, views: readonly ServedView[]) {
   const urls = Object.fromEntries(views.map(({ path, gateway }) => [path, urlOf(gateway)]));
+  return { server: `http://localhost:${serverPort}`, urls };
+}
+
+/** Returns the variables by which the server finds its port and the gateway. */
+function environmentOf(serverPort: number, views: readonly ServedView[]): Readonly<Record<string, string>> {
+  const { urls } = startedAt(serverPort, views);
   return {
     PORT: String(serverPort),
     SALLYPORT_DEV: "1",
@@ -159,24 +168,26 @@ function welcome(serverPort: number, views: readonly ServedView[], server: Serve
   ];
 }
 
-async function restart(server: ServerProcess, terminal: Terminal): Promise<void> {
-  terminal.print("The server restarts.");
+async function restart(server: ServerProcess, log: DevLog): Promise<void> {
+  log.print({ type: "restart" }, ["The server restarts."]);
   await server.stop();
-  await server.start().catch((error) => terminal.complain(oneLine(error)));
+  await server.start().catch((error) => log.printError(error, "restart"));
 }
 
 /** Prints what happens, in the order in which it happened. */
 class DevLog {
   readonly #sallyport: Sallyport;
   readonly #terminal: Terminal;
+  readonly #format: Format;
   readonly #lines: EventLines;
   readonly #denials: NewDecisions;
   #printing: Promise<void> = Promise.resolve();
   #lastReference: string | undefined;
 
-  constructor(sallyport: Sallyport, terminal: Terminal) {
+  constructor(sallyport: Sallyport, terminal: Terminal, format: Format) {
     this.#sallyport = sallyport;
     this.#terminal = terminal;
+    this.#format = format;
     this.#lines = new EventLines(sallyport);
     this.#denials = new NewDecisions(sallyport, { verdict: "denied", limit: 1 });
   }
@@ -186,10 +197,16 @@ class DevLog {
     this.#denials.printed(await this.#denials.next());
   }
 
+  /** Prints lines, or with `--json` one document. */
+  print(json: { readonly type: string; readonly [field: string]: unknown }, lines: readonly string[]): void {
+    print(this.#terminal, this.#format, { json, lines });
+  }
+
   printEvent(event: HandledEvent, view: string): void {
     this.#inOrder(async () => {
       const line = await this.#lines.ofEvent(event, view);
-      if (line !== undefined) this.#terminal.print(line);
+      if (line !== undefined || this.#format.json)
+        this.print({ type: "event", ...event, view }, [line ?? ""]);
     });
   }
 
@@ -203,7 +220,7 @@ class DevLog {
       const found = await this.#denials.next();
       for (const decision of found.decisions) {
         this.#lastReference = decision.reference;
-        this.#terminal.print(await this.#lines.ofDenial(decision));
+        this.print({ type: "denial", ...decision }, [await this.#lines.ofDenial(decision)]);
       }
       this.#denials.printed(found);
     });
@@ -212,12 +229,10 @@ class DevLog {
 
   /** Prints why the last denial was denied, rule by rule. */
   async explainLast(): Promise<void> {
-    if (this.#lastReference === undefined) {
-      this.#terminal.print("Nothing was denied yet.");
-      return;
-    }
-    const { lines } = await explainStored(this.#sallyport, this.#lastReference);
-    for (const line of lines) this.#terminal.print(line);
+    const reference = this.#lastReference;
+    if (reference === undefined) return this.print({ type: "explanation" }, ["Nothing was denied yet."]);
+    const { json, lines } = await explainStored(this.#sallyport, reference);
+    this.print({ type: "explanation", ...(json as object) }, lines);
   }
 
   #inOrder(print: () => Promise<void>): void {
