@@ -75,6 +75,12 @@ async function runDev(
     exitCode = 1;
     stop();
   });
+  // A second Ctrl-C, and a terminal that closes, do not wait for the server.
+  const endAtOnce = () => {
+    server.kill();
+    process.exit(130);
+  };
+  process.once("SIGHUP", endAtOnce);
   const release = onKeys({
     w: () => void log.explainLast(),
     r: () => void restart(server, log),
@@ -91,11 +97,15 @@ async function runDev(
     });
     while (!(await end.within(DENIALS_EVERY_MS))) await log.printDenials();
     await log.printDenials();
+    if (exitCode === 0)
+      terminal.complain("The server is being stopped. Press Ctrl-C again to end it at once.");
   } finally {
     stopping.abort();
     release();
+    process.on("SIGINT", endAtOnce);
     await server.stop();
     await Promise.all(views.map(({ gateway }) => gateway.close()));
+    process.off("SIGINT", endAtOnce).off("SIGHUP", endAtOnce);
   }
   terminal.end(exitCode);
 }

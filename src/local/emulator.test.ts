@@ -55,7 +55,10 @@ describe("a local gateway", () => {
 
 describe("onEvent", () => {
   test("receives each event with its route, its status and the message", async () => {
-    const backend = await startBackend(({ path }) => ({ status: path.endsWith("default") ? 403 : 200 }));
+    const backend = await startBackend(({ path }) => ({
+      status: path.endsWith("default") ? 403 : 200,
+      body: '{"ok":false}',
+    }));
     const events: HandledEvent[] = [];
     const gateway = await startGateway(backend, { onEvent: (event) => void events.push(event) });
     const client = await openClient(`${gateway.url}?channel=a`);
@@ -73,7 +76,13 @@ describe("onEvent", () => {
       query: "channel=a",
       body: "",
     });
-    expect(message).toMatchObject({ kind: "message", routeKey: "$default", status: 403, body: '{"id":1}' });
+    expect(message).toMatchObject({
+      kind: "message",
+      routeKey: "$default",
+      status: 403,
+      body: '{"id":1}',
+      response: '{"ok":false}',
+    });
     expect(disconnect).toMatchObject({ kind: "disconnect", connectionId: connect?.connectionId, body: "" });
     for (const { tookMs, outcome } of events) expect([tookMs >= 0, outcome]).toEqual([true, "answered"]);
   });

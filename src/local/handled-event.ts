@@ -18,6 +18,8 @@ export interface HandledEvent {
   readonly query: string;
   /** The message of the client as UTF-8, otherwise an empty text. */
   readonly body: string;
+  /** The body of the answer as UTF-8, or an empty text without one. */
+  readonly response: string;
 }
 
 /** Returns the description of an event after its call. */
@@ -34,5 +36,6 @@ export function handledEvent(event: GatewayEvent, outcome: Outcome, tookMs: numb
     tookMs,
     query: event.kind === "connect" ? event.client.query : "",
     body: event.kind === "message" ? event.body.toString() : "",
+    response: outcome.kind === "answered" ? (outcome.body?.toString() ?? "") : "",
   };
 }

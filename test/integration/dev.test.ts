@@ -71,8 +71,12 @@ class Dev {
     expect(text()).toMatch(words);
   }
 
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   async end(): Promise<number | null> {
-    this.#child.kill("SIGINT");
+    this.signal("SIGINT");
     return this.exited;
   }
 }
@@ -146,6 +150,36 @@ describe("sallyport dev", () => {
     await expect(fetch(first.page)).rejects.toThrow();
     await startDev();
     expect(JSON.parse((await cli("connections", "list", "--json")).out)).toEqual([]);
+  });
+
+  test("ends a server that does not end by itself, on a second Ctrl-C or when the terminal closes", async () => {
+    const stubborn =
+      "process.on('SIGTERM', () => {}); require('http').createServer().listen(process.env.PORT, '127.0.0.1')";
+    for (const signals of [["SIGINT", "SIGINT"], ["SIGHUP"]] as const) {
+      const { dev, page } = await startDev(process.execPath, "-e", stubborn);
+      dev.signal(signals[0]);
+      if (signals[1]) {
+        await expect.poll(() => dev.err).toContain("The server is being stopped.");
+        dev.signal(signals[1]);
+      }
+      expect(await dev.exited).toBe(130);
+      await expect.poll(() => fetch(page).catch(() => "ended")).toBe("ended");
+    }
+  });
+
+  test("prints messages that fail or are denied, each once", async () => {
+    const { dev, page } = await startDev();
+    expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+    const ann = await connect(page, "ann");
+    ann.send(JSON.stringify({ id: 1, handler: "fail" }));
+    await dev.printed(/^500 ann@example\.com \/ws\/chat fail \d+ ms$/m);
+    await dev.printed(/this handler fails/);
+    ann.send(JSON.stringify({ id: 2, handler: "forbidden" }));
+    await dev.printed(/^403 ann@example\.com \/ws\/chat forbidden needs chat\.moderate /m);
+    expect(dev.out).not.toMatch(/^200 .*forbidden/m);
+    ann.send("no JSON");
+    await dev.printed(/^400 anonymous \/ws\/chat was denied: /m);
+    expect(dev.out.match(/^400 /gm)).toHaveLength(1);
   });
 
   test("restarts a server of Node.js when one of its files changes", async () => {

@@ -3,10 +3,14 @@ import { createSallyport, defineChannel, definePermissions, handler, WebSocketVi
 import { postgres } from "sallyport/storage/postgres";
 import { sqlite } from "sallyport/storage/sqlite";
 
-export const chat = definePermissions("chat", { use: "Can use chat" });
+export const chat = definePermissions("chat", { use: "Can use chat", moderate: "Can moderate" });
 
 class ChatView extends WebSocketView {
   static permissionsRequired = [chat.use];
+  fail = handler(() => {
+    throw new Error("this handler fails");
+  });
+  forbidden = handler({ permissionsRequired: [chat.moderate] }, () => undefined);
   whoami = handler(({ user }) => ({ user: user.id, pid: process.pid }));
 }
 

@@ -24,10 +24,10 @@ export class EventLines {
    * @param view path of the view that the event was sent to
    */
   async ofEvent(event: HandledEvent, view: string): Promise<string | undefined> {
-    const { status, outcome, tookMs } = event;
-    const ms = `${Math.round(tookMs)} ms`;
-    if (status === undefined) return `--- ${view} ${actionOf(event)} ${OUTCOMES[outcome]} ${ms}`;
-    if (status === 403 || status === 429) return undefined;
+    const ms = `${Math.round(event.tookMs)} ms`;
+    const status = statusOf(event);
+    if (status === undefined) return `--- ${view} ${actionOf(event)} ${OUTCOMES[event.outcome]} ${ms}`;
+    if (DENIED_STATUSES.has(status)) return undefined;
     return `${status} ${await this.#userOf(event.connectionId)} ${view} ${actionOf(event)} ${ms}`;
   }
 
@@ -53,11 +53,26 @@ export class EventLines {
   }
 }
 
+/** Statuses of events that have a stored denial, which is printed instead. */
+const DENIED_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 413, 429]);
+
 const OUTCOMES: Readonly<Record<string, string>> = {
   unreachable: "did not reach the server",
   "timed out": "was not answered in time",
   failed: "failed",
 };
+
+/**
+ * Returns the status of an event, or undefined without an answer. The answer to a message that was
+ * denied or failed has status 200 for API Gateway, and the status for the client in its body.
+ */
+function statusOf({ kind, status, response }: HandledEvent): number | undefined {
+  const answer = kind === "message" ? parsed(response) : undefined;
+  if (status !== 200 || answer?.ok !== false || typeof answer.reference !== "string") return status;
+  if (typeof answer.status === "number") return answer.status;
+  // A message without an id is answered without a status.
+  return answer.error === "Internal error." ? 500 : 400;
+}
 
 /** Returns what a client did: the handler of a message, or the kind of the event. */
 function actionOf({ kind, query, body }: HandledEvent): string {
@@ -71,10 +86,16 @@ function actionOf({ kind, query, body }: HandledEvent): string {
 
 /** Returns the name of the handler that a message names. */
 function handlerOf(body: string): string | undefined {
+  const message = parsed(body);
+  const name = message?.handler ?? message?.action;
+  return typeof name === "string" ? name.slice(0, 100) : undefined;
+}
+
+/** Returns the fields of a JSON object, or undefined for anything else. */
+function parsed(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const message = JSON.parse(body) as { handler?: unknown; action?: unknown } | null;
-    const name = message?.handler ?? message?.action;
-    return typeof name === "string" ? name.slice(0, 100) : undefined;
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;
   }

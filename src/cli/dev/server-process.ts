@@ -13,6 +13,7 @@ export class ServerProcess {
   readonly #env: NodeJS.ProcessEnv;
   readonly #onExit: (how: string) => void;
   #child: ChildProcess | undefined;
+  #isStopping = false;
 
   /**
    * @param command the program and its arguments
@@ -58,20 +59,30 @@ export class ServerProcess {
     child.once("exit", (code, signal) => {
       if (this.#child !== child) return;
       this.#child = undefined;
-      this.#onExit(signal === null ? `exit code ${code}` : signal);
+      // Processes that the server started can still run.
+      signalGroup(child, "SIGTERM");
+      if (!this.#isStopping) this.#onExit(signal === null ? `exit code ${code}` : signal);
     });
+  }
+
+  /** Ends the process and its children at once, by force. */
+  kill(): void {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child) signalGroup(child, "SIGKILL");
   }
 
   /** Ends the process and its children, after at most {@link STOP_MS} by force. */
   async stop(): Promise<void> {
     const child = this.#child;
-    this.#child = undefined;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    if (!child) return;
+    this.#isStopping = true;
     const exited = new Promise((resolve) => child.once("exit", resolve));
     signalGroup(child, "SIGTERM");
     const timer = setTimeout(() => signalGroup(child, "SIGKILL"), STOP_MS);
     await exited;
     clearTimeout(timer);
+    this.#isStopping = false;
   }
 }
 
