@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { printableLines } from "../format-value.ts";
 import { addAudit } from "./audit.ts";
@@ -57,6 +58,7 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
       "--app <file>",
       'the module that exports the Sallyport object (default: "sallyport": { "app" } of package.json)',
     )
+    .version(versionOf(), "-v, --version", "print the version")
     .configureHelp({ showGlobalOptions: true });
   const terminal: Terminal = { ...output, app: () => program.opts<{ app?: string }>().app };
   addDev(program, terminal);
@@ -74,6 +76,12 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
   addLocal(program, terminal);
   redirectOutput(program, terminal);
   return program;
+}
+
+/** Returns the version in the package.json of Sallyport. */
+function versionOf(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
 /**

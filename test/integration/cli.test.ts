@@ -286,6 +286,13 @@ describe("every command", () => {
     expect(rows).toEqual(declared);
   });
 
+  test("is a part of the version that --version prints", async () => {
+    const printed: string[] = [];
+    expect(await run(["--version"], (line) => printed.push(line))).toBe(0);
+    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+    expect(printed).toEqual([version]);
+  });
+
   test.each(commands.map(([path]) => path))("%s prints help, with --json and --app", async (path) => {
     const printed: string[] = [];
     const code = await run([...path.split(" "), "--help"], (line) => printed.push(line));
