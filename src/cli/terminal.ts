@@ -20,9 +20,15 @@ export function quoted(text: string): string {
 /** Characters that are kept at the beginning and at the end of a very long error. */
 const EXCERPT_LENGTH = 1000;
 
+/** Returns the message. That of an `AggregateError` is empty when Node.js throws it. */
+function messageOf(error: Error): string {
+  if (error.message !== "") return error.message;
+  return error instanceof AggregateError ? error.errors.map(oneLine).join(", ") : error.name;
+}
+
 /** Returns the message of an error on one line. */
 export function oneLine(error: unknown): string {
-  const message = error instanceof Error ? error.message || error.name : String(error);
+  const message = error instanceof Error ? messageOf(error) : String(error);
   const line = printable(message.trim().replaceAll(/\s*[\r\n]+\s*/g, " "));
   if (line.length <= 2 * EXCERPT_LENGTH) return line;
   return `${line.slice(0, EXCERPT_LENGTH)} … ${line.slice(-EXCERPT_LENGTH)}`;

@@ -13,6 +13,8 @@ import { bin, commandLineWith, root } from "./command-line.ts";
 
 const ORIGIN = "http://localhost:3000";
 const READY = /accepts connections/;
+/** A server that answers nothing. */
+const LISTEN = 'require("node:http").createServer().listen(process.env.PORT, "127.0.0.1")';
 
 let database: TestDatabase;
 let folder: string;
@@ -44,8 +46,8 @@ class Dev {
   out = "";
   err = "";
 
-  constructor(args: readonly string[]) {
-    const env = { ...process.env, TEST_DATABASE: database.source, PORT: "" };
+  constructor(args: readonly string[], variables: Readonly<Record<string, string>> = {}) {
+    const env = { ...process.env, TEST_DATABASE: database.source, PORT: "", ...variables };
     this.#child = spawn(process.execPath, [bin, "dev", ...args], {
       cwd: folder,
       env,
@@ -152,9 +154,16 @@ describe("sallyport dev", () => {
     expect(JSON.parse((await cli("connections", "list", "--json")).out)).toEqual([]);
   });
 
+  test("ends the processes that the server started, also if they ignore SIGTERM", async () => {
+    const stubborn = `process.on("SIGTERM", () => {}); ${LISTEN}`;
+    const script = `require("node:child_process").spawn(process.execPath, ["-e", ${JSON.stringify(stubborn)}], { stdio: "inherit" })`;
+    const { dev, page } = await startDev(process.execPath, "-e", script);
+    expect(await dev.end()).toBe(0);
+    await expect(fetch(page)).rejects.toThrow();
+  });
+
   test("ends a server that does not end by itself, on a second Ctrl-C or when the terminal closes", async () => {
-    const stubborn =
-      "process.on('SIGTERM', () => {}); require('http').createServer().listen(process.env.PORT, '127.0.0.1')";
+    const stubborn = `process.on("SIGTERM", () => {}); ${LISTEN}`;
     for (const signals of [["SIGINT", "SIGINT"], ["SIGHUP"]] as const) {
       const { dev, page } = await startDev(process.execPath, "-e", stubborn);
       dev.signal(signals[0]);
@@ -208,12 +217,52 @@ describe("sallyport dev", () => {
       /cannot be run: .*Check the command after --/,
     ],
     ["no command", [], /missing required argument/],
-    ["an invalid port", ["--port", "x", "--", "node"], /Use a whole number from 0 to 65535/],
+    ["an invalid port", ["--port", "0", "--", "node"], /Use a whole number from 1 to 65535/],
+    [
+      "an overlap",
+      ["--port", "4321", "--gateway-port", "4321", "--", "node"],
+      /Port 4321 is the port of your server and/,
+    ],
   ])("reports %s in one line", async (_name, args, words) => {
     const dev = new Dev(["--gateway-port", "0", ...args]);
     expect(await dev.exited).toBe(1);
+    expect(dev.out).toBe("");
     expect(dev.err).toMatch(words);
     expect(dev.err.trim()).not.toContain("\n");
+  });
+
+  test("reports an invalid PORT, and a port of the server that is in use", async () => {
+    const invalid = new Dev(["--gateway-port", "0", "--", "node"], { PORT: "http" });
+    expect(await invalid.exited).toBe(1);
+    expect(invalid.err).toBe('sallyport: PORT is "http". Use a whole number from 1 to 65535.\n');
+    const { port } = await startDev();
+    const second = new Dev(["--port", String(port), "--gateway-port", "0", "--", "node"]);
+    expect(await second.exited).toBe(1);
+    expect(second.err).toMatch(/^sallyport: Port \d+ is in use, but your server needs it\./);
+  });
+
+  test("prints only JSON documents with --json, and no token", async () => {
+    const port = String(await freePort());
+    const dev = new Dev([
+      "--json",
+      "--port",
+      port,
+      "--gateway-port",
+      "0",
+      "--",
+      process.execPath,
+      "dev-server.js",
+    ]);
+    await dev.printed(/"type":"ready"/);
+    await expect(connect(`http://localhost:${port}`, "eve")).rejects.toThrow("403");
+    await dev.printed(/"type":"denial"/);
+    const documents = dev.out
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { type: string });
+    expect(documents.map(({ type }) => type)).toEqual(["started", "ready", "denial"]);
+    expect(dev.out).not.toContain("ws_token");
+    expect(dev.err).toContain("The server listens.");
   });
 
   test("reports a gateway port that is in use, and starts no server", async () => {

@@ -8,4 +8,6 @@ const next = (_request, response) => {
     JSON.stringify({ pid: process.pid, url: process.env.SALLYPORT_URL, urls: process.env.SALLYPORT_URLS }),
   );
 };
-createServer(nodeListener(sallyport, { next })).listen(Number(process.env.PORT), "127.0.0.1");
+createServer(nodeListener(sallyport, { next })).listen(Number(process.env.PORT), "127.0.0.1", () => {
+  console.log("The server listens.");
+});

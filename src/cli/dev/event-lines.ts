@@ -3,8 +3,79 @@ import type { HandledEvent } from "../../local/emulator.ts";
 import type { Sallyport } from "../../sallyport.ts";
 import { namesOf } from "../find-user.ts";
 
-/** Number of ended connections whose users are kept, for events that arrive after the end. */
+/** Number of connections whose users are kept. */
 const MAX_KNOWN = 10_000;
+/** Characters of a name from a client that are printed. */
+const MAX_NAME = 100;
+
+/** What is printed of an event. */
+export interface DevEvent {
+  readonly view: string;
+  readonly connectionId: string;
+  /** `connected`, `disconnected`, or the handler of a message. */
+  readonly action: string;
+  /** The status for the client. */
+  readonly status: number;
+  readonly tookMs: number;
+  /** The reference of a denial or error, or undefined. */
+  readonly reference: string | undefined;
+}
+
+/**
+ * Returns what is printed of an event, or undefined for an event without an answer, which is
+ * reported as an error.
+ *
+ * @param view path of the view that the event was sent to
+ */
+export function devEvent(event: HandledEvent, view: string): DevEvent | undefined {
+  const { status, connectionId, tookMs } = event;
+  if (status === undefined) return undefined;
+  const answer = parsed(event.response);
+  const reference = typeof answer?.reference === "string" ? answer.reference : undefined;
+  return {
+    ...{ view, connectionId, reference, tookMs: Math.round(tookMs), action: actionOf(event) },
+    status: answer && reference !== undefined ? statusOf(status, answer) : status,
+  };
+}
+
+/**
+ * Returns the status for the client. The answer to a message that was denied or failed has status
+ * 200 for API Gateway, and the status for the client in its body.
+ */
+function statusOf(status: number, answer: Readonly<Record<string, unknown>>): number {
+  if (status !== 200 || answer.ok !== false) return status;
+  if (typeof answer.status === "number") return answer.status;
+  // A message without an id is answered without a status.
+  return answer.error === "Internal error." ? 500 : 400;
+}
+
+/** Returns what a client did: the handler of a message, or the kind of the event. */
+function actionOf({ kind, query, body }: HandledEvent): string {
+  if (kind === "disconnect") return "disconnected";
+  if (kind === "connect") {
+    const channel = new URLSearchParams(query).get("channel");
+    return channel === null ? "connected" : `connected to ${quotedName(channel)}`;
+  }
+  const message = parsed(body);
+  const name = message?.handler ?? message?.action;
+  return typeof name === "string" ? quotedName(name) : "message";
+}
+
+/** Returns a name, quoted if it could be read as another part of the line. */
+function quotedName(name: string): string {
+  const shown = name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name;
+  return /^[^\s"()]+$/u.test(shown) ? shown : JSON.stringify(shown);
+}
+
+/** Returns the fields of a JSON object, or undefined for anything else. */
+function parsed(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Names the users of connections and decisions in lines. */
 export class EventLines {
@@ -16,87 +87,33 @@ export class EventLines {
     this.#sallyport = sallyport;
   }
 
-  /**
-   * Returns the line of an event that was accepted, such as
-   * `200 ann@example.com /ws/chat send_message 12 ms`, or undefined for a denied event, whose
-   * decision is printed instead.
-   *
-   * @param view path of the view that the event was sent to
-   */
-  async ofEvent(event: HandledEvent, view: string): Promise<string | undefined> {
-    const ms = `${Math.round(event.tookMs)} ms`;
-    const status = statusOf(event);
-    if (status === undefined) return `--- ${view} ${actionOf(event)} ${OUTCOMES[event.outcome]} ${ms}`;
-    if (DENIED_STATUSES.has(status)) return undefined;
-    return `${status} ${await this.#userOf(event.connectionId)} ${view} ${actionOf(event)} ${ms}`;
+  /** Returns a line such as `200 ann@example.com /ws/chat send_message 12 ms`. */
+  async ofEvent({ status, connectionId, view, action, tookMs, reference }: DevEvent): Promise<string> {
+    const why = reference === undefined ? "" : ` (why: ${reference})`;
+    return `${status} ${await this.#userOf(connectionId)} ${view} ${action} ${tookMs} ms${why}`;
   }
 
   /** Returns the line of a denial or revocation. */
   async ofDenial(decision: Decision): Promise<string> {
     const { userId } = decision;
-    return formatDenial(userId === undefined ? decision : { ...decision, userId: await this.#name(userId) });
+    if (userId === undefined) return formatDenial(decision);
+    const names = await namesOf(this.#sallyport, [userId]).catch(() => undefined);
+    return formatDenial({ ...decision, userId: names?.label(userId) ?? userId });
   }
 
   async #userOf(connectionId: string): Promise<string> {
     const known = this.#users.get(connectionId);
     if (known !== undefined) return known;
-    const open = await this.#sallyport.listConnections({ limit: 1000 });
     if (this.#users.size > MAX_KNOWN) this.#users.clear();
-    for (const { connectionId: id, user } of open) {
-      if (!this.#users.has(id)) this.#users.set(id, user === null ? "anonymous" : await this.#name(user));
-    }
+    this.#users.set(connectionId, "-");
+    const open = await this.#sallyport.listConnections({ limit: 1000 });
+    const unknown = open.filter((one) => (this.#users.get(one.connectionId) ?? "-") === "-");
+    const names = await namesOf(
+      this.#sallyport,
+      unknown.map(({ user }) => user),
+    );
+    for (const { connectionId: id, user } of unknown)
+      this.#users.set(id, user === null ? "anonymous" : quotedName(names.label(user) ?? user));
     return this.#users.get(connectionId) ?? "-";
-  }
-
-  async #name(userId: string): Promise<string> {
-    return (await namesOf(this.#sallyport, [userId])).label(userId) ?? userId;
-  }
-}
-
-/** Statuses of events that have a stored denial, which is printed instead. */
-const DENIED_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 413, 429]);
-
-const OUTCOMES: Readonly<Record<string, string>> = {
-  unreachable: "did not reach the server",
-  "timed out": "was not answered in time",
-  failed: "failed",
-};
-
-/**
- * Returns the status of an event, or undefined without an answer. The answer to a message that was
- * denied or failed has status 200 for API Gateway, and the status for the client in its body.
- */
-function statusOf({ kind, status, response }: HandledEvent): number | undefined {
-  const answer = kind === "message" ? parsed(response) : undefined;
-  if (status !== 200 || answer?.ok !== false || typeof answer.reference !== "string") return status;
-  if (typeof answer.status === "number") return answer.status;
-  // A message without an id is answered without a status.
-  return answer.error === "Internal error." ? 500 : 400;
-}
-
-/** Returns what a client did: the handler of a message, or the kind of the event. */
-function actionOf({ kind, query, body }: HandledEvent): string {
-  if (kind === "disconnect") return "disconnected";
-  if (kind === "connect") {
-    const channel = new URLSearchParams(query).get("channel");
-    return channel === null ? "connected" : `connected to ${channel}`;
-  }
-  return handlerOf(body) ?? "message";
-}
-
-/** Returns the name of the handler that a message names. */
-function handlerOf(body: string): string | undefined {
-  const message = parsed(body);
-  const name = message?.handler ?? message?.action;
-  return typeof name === "string" ? name.slice(0, 100) : undefined;
-}
-
-/** Returns the fields of a JSON object, or undefined for anything else. */
-function parsed(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
   }
 }

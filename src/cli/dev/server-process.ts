@@ -1,33 +1,37 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createConnection } from "node:net";
 import { ConfigurationError } from "../../errors.ts";
 
 /** Time that the server has to end after SIGTERM, in milliseconds. */
 const STOP_MS = 5_000;
-/** Interval between two attempts to connect to the server, in milliseconds. */
-const CONNECT_EVERY_MS = 100;
+/** Interval between two looks at a process or port, in milliseconds. */
+const LOOK_EVERY_MS = 50;
 
-/** The server of the app, as a process of its own. */
+/** The options of {@link ServerProcess}. */
+interface ServerOptions {
+  /** The program and its arguments. */
+  readonly command: readonly string[];
+  /** Environment variables in addition to those of this process. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Whether stdout of the server goes to stderr, because stdout contains JSON only. */
+  readonly isQuiet: boolean;
+  /** Called if the server ends by itself, with a description such as "exit code 1". */
+  readonly onExit: (how: string) => void;
+}
+
+/** The server of the app: a process of its own, with the processes that it starts. */
 export class ServerProcess {
   readonly #command: readonly string[];
-  readonly #env: NodeJS.ProcessEnv;
-  readonly #onExit: (how: string) => void;
+  readonly #options: ServerOptions;
   #child: ChildProcess | undefined;
   #isStopping = false;
+  #hasEnded = false;
+  /** Starts, restarts and stops run one after another. */
+  #last: Promise<void> = Promise.resolve();
 
-  /**
-   * @param command the program and its arguments
-   * @param env environment variables in addition to those of this process
-   * @param onExit called if the process ends by itself, with a description such as "exit code 1"
-   */
-  constructor(
-    command: readonly string[],
-    env: Readonly<Record<string, string>>,
-    onExit: (how: string) => void,
-  ) {
-    this.#command = withReload(command);
-    this.#env = { ...process.env, ...env };
-    this.#onExit = onExit;
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#command = withReload(options.command);
   }
 
   /** The command line, as it is run. */
@@ -36,86 +40,134 @@ export class ServerProcess {
   }
 
   /** @throws ConfigurationError if the program does not exist */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#inTurn(() => this.#start());
+  }
+
+  /** Stops the server and starts it again. @throws ConfigurationError as {@link start} */
+  restart(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#stop();
+      await this.#start();
+    });
+  }
+
+  /** Ends the server and its processes, after five seconds by force. It cannot be started again. */
+  stop(): Promise<void> {
+    this.#hasEnded = true;
+    return this.#inTurn(() => this.#stop());
+  }
+
+  /** Ends the server and its processes by force. It cannot be started again. */
+  kill(): void {
+    this.#hasEnded = true;
+    if (this.#child) signalGroup(this.#child, "SIGKILL");
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #start(): Promise<void> {
+    if (this.#hasEnded) return;
+    const { env, isQuiet, onExit } = this.#options;
     const [program = "", ...args] = this.#command;
-    // The process has its own group, so that Ctrl-C reaches it once, and its children end with it.
+    // A group of its own: Ctrl-C of the terminal does not reach it, and all of it can be ended.
     const child = spawn(program, args, {
-      env: this.#env,
-      stdio: ["ignore", "inherit", "inherit"],
+      env: { ...process.env, ...env },
+      stdio: ["ignore", isQuiet ? process.stderr : "inherit", "inherit"],
       detached: process.platform !== "win32",
       shell: process.platform === "win32",
     });
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
-      child.once("error", (error) =>
-        reject(
-          new ConfigurationError(
-            `The server command "${this.commandLine}" cannot be run: ${error.message}. Check the command after --.`,
-          ),
-        ),
-      );
+      child.once("error", (error) => reject(notStarted(this.commandLine, error)));
     });
     this.#child = child;
+    if (this.#hasEnded) this.kill();
     child.once("exit", (code, signal) => {
-      if (this.#child !== child) return;
-      this.#child = undefined;
-      // Processes that the server started can still run.
-      signalGroup(child, "SIGTERM");
-      if (!this.#isStopping) this.#onExit(signal === null ? `exit code ${code}` : signal);
+      if (!this.#isStopping && !this.#hasEnded) onExit(signal === null ? `exit code ${code}` : signal);
     });
   }
 
-  /** Ends the process and its children at once, by force. */
-  kill(): void {
-    const child = this.#child;
-    this.#child = undefined;
-    if (child) signalGroup(child, "SIGKILL");
-  }
-
-  /** Ends the process and its children, after at most {@link STOP_MS} by force. */
-  async stop(): Promise<void> {
+  async #stop(): Promise<void> {
     const child = this.#child;
     if (!child) return;
     this.#isStopping = true;
-    const exited = new Promise((resolve) => child.once("exit", resolve));
     signalGroup(child, "SIGTERM");
-    const timer = setTimeout(() => signalGroup(child, "SIGKILL"), STOP_MS);
-    await exited;
-    clearTimeout(timer);
+    // The process can end before the processes that it started.
+    for (const since = performance.now(); isGroupAlive(child); await sleep(LOOK_EVERY_MS)) {
+      if (performance.now() - since > STOP_MS) signalGroup(child, "SIGKILL");
+    }
+    this.#child = undefined;
     this.#isStopping = false;
   }
 }
 
+function notStarted(commandLine: string, error: Error): ConfigurationError {
+  return new ConfigurationError(
+    `The server command "${commandLine}" cannot be run: ${error.message}. Check the command after --.`,
+  );
+}
+
 function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  if (process.platform === "win32") {
+    spawnSync("taskkill", ["/pid", String(child.pid), "/T", "/F"]);
+    return;
+  }
   try {
-    if (child.pid !== undefined && process.platform !== "win32") process.kill(-child.pid, signal);
-    else child.kill(signal);
+    process.kill(-child.pid, signal);
   } catch {
     // The group has ended.
   }
 }
 
-/** Programs that run a file of the app and have a mode that restarts it, with the argument of it. */
-const RELOAD: Readonly<Record<string, string>> = { node: "--watch", tsx: "watch", bun: "--watch" };
+function isGroupAlive(child: ChildProcess): boolean {
+  if (child.pid === undefined) return false;
+  if (process.platform === "win32") return child.exitCode === null && child.signalCode === null;
+  try {
+    return process.kill(-child.pid, 0);
+  } catch {
+    return false;
+  }
+}
 
-/** Returns the command with the argument that restarts the server when one of its files changes. */
-function withReload(command: readonly string[]): readonly string[] {
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Programs with a mode that restarts a file when it changes, and the arguments of that mode. */
+const RELOAD: Readonly<Record<string, readonly string[]>> = {
+  node: ["--watch", "--watch-preserve-output"],
+  tsx: ["watch", "--clear-screen=false"],
+  bun: ["--watch", "--no-clear-screen"],
+};
+
+/** Returns the command with the arguments that restart the server when one of its files changes. */
+export function withReload(command: readonly string[]): readonly string[] {
   const [program = "", ...args] = command;
-  const argument = RELOAD[program];
-  if (argument === undefined || args.some((arg) => /^(?:--)?watch\b/.test(arg))) return command;
-  return [program, argument, ...args];
+  const reload = RELOAD[program];
+  const [first = ""] = args;
+  // Without a file there is nothing to watch, as in `node --eval`.
+  if (!reload || args.length === 0 || /^(?:watch|--watch.*|-e|--eval|-p|--print)$/.test(first))
+    return command;
+  return [program, ...reload, ...args];
 }
 
 /** Resolves with true when a server accepts connections, or with false after `stop` was aborted. */
 export async function acceptsConnections(port: number, stop: AbortSignal): Promise<boolean> {
   while (!stop.aborted) {
     if (await canConnect(port)) return true;
-    await new Promise((resolve) => setTimeout(resolve, CONNECT_EVERY_MS));
+    await sleep(LOOK_EVERY_MS);
   }
   return false;
 }
 
-function canConnect(port: number): Promise<boolean> {
+/** Returns whether a program accepts connections on a port of this machine. */
+export function canConnect(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = createConnection({ port, host: "localhost" });
     socket.once("connect", () => {
