@@ -3,7 +3,7 @@ import type { CleanupOptions, CleanupResult } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { type Format, print, withJson } from "./report.ts";
-import { endSignal } from "./signals.ts";
+import { StopSignal } from "./stop-signal.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 
 const SECOND_MS = 1000;
@@ -59,7 +59,7 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
     print(terminal, options, { json: done, lines: [removedRows(done) ?? "Nothing to remove."] });
     return;
   }
-  const ending = endSignal();
+  const ending = new StopSignal();
   for (;;) {
     try {
       const done = await sallyport.cleanup(keep);

@@ -7,7 +7,7 @@ import { findUser, namesOf } from "./find-user.ts";
 import { formatInstant, parsePastInstant } from "./instants.ts";
 import { NewDecisions } from "./new-decisions.ts";
 import { type Format, print, withJson } from "./report.ts";
-import { endSignal } from "./signals.ts";
+import { StopSignal } from "./stop-signal.ts";
 import { aligned, MAX_ROWS } from "./table.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 
@@ -78,7 +78,7 @@ async function follow(
   options: Format,
   filter: DecisionFilter,
 ): Promise<void> {
-  const ending = endSignal();
+  const ending = new StopSignal();
   const decisions = new NewDecisions(sallyport, filter);
   let notice: string | undefined;
   for (;;) {

@@ -7,8 +7,8 @@ import { withApp } from "./app.ts";
 import { DevLog } from "./dev/dev-log.ts";
 import { onKeys } from "./dev/keys.ts";
 import { acceptsConnections, canConnect, ServerProcess } from "./dev/server-process.ts";
-import { StopSignal } from "./dev/stop-signal.ts";
 import { type Format, withJson } from "./report.ts";
+import { StopSignal } from "./stop-signal.ts";
 import { aligned } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
@@ -74,7 +74,7 @@ async function runDev(
   const views = await startGateways(sallyport, ports, log);
   const { server: origin, urls } = addressesOf(ports, views);
   let exitCode = 0;
-  const stop = new StopSignal(() => process.exit(130));
+  const stop = new StopSignal();
   const server = new ServerProcess({
     command,
     env: environmentOf(ports, urls),

@@ -233,15 +233,15 @@ async function endByRules(
     ({ channel, result }) =>
       result.kind === "allowed" && (services.definitions.channels.match(channel)?.authorize.length ?? 0) > 0,
   );
-  const endedPage = {
+  const recheckedPage = {
     revocation,
     closed: withReference(toEnd),
     left: withReference(left),
-    toAuthorize: toAuthorize,
+    toAuthorize,
     unknown: new Set(ofOtherApps.map(({ connection }) => connection.id)).size,
   };
   await services.reports.decisionLog.flush();
-  return endedPage;
+  return recheckedPage;
 }
 
 /**

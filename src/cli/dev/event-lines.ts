@@ -3,7 +3,7 @@ import type { HandledEvent } from "../../local/emulator.ts";
 import type { Sallyport } from "../../sallyport.ts";
 import { namesOf } from "../find-user.ts";
 
-/** Number of connections whose users are kept. */
+/** Maximum number of connections for which the user is kept. */
 const MAX_KNOWN = 10_000;
 /** Characters of a name from a client that are printed. */
 const MAX_NAME = 100;

@@ -14,8 +14,8 @@ export class StopSignal {
     else this.stop();
   };
 
-  /** @param endAtOnce ends the process without waiting for anything */
-  constructor(endAtOnce: () => void) {
+  /** @param endAtOnce ends the process without waiting for anything. Default: with exit code 130 */
+  constructor(endAtOnce: () => void = () => process.exit(130)) {
     this.#endAtOnce = endAtOnce;
     this.#stopped = new Promise((resolve) => {
       this.#resolve = resolve;
