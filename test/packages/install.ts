@@ -1,0 +1,35 @@
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const OPTIONS = ["--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"];
+/** A copy of the lock file that `node_modules` was installed from. */
+const INSTALLED = "node_modules/.installed-lock.json";
+
+/**
+ * Installs packages that only some tests need from the lock file in `test/packages/<name>`, so that
+ * `npm ci` of the repository stays small. Does nothing if they are already installed.
+ *
+ * @returns the path of `test/packages/<name>`, which contains `node_modules`
+ */
+export async function installPackages(name: string): Promise<string> {
+  const folder = join(import.meta.dirname, name);
+  const lock = await readFile(join(folder, "package-lock.json"), "utf8");
+  if ((await readFile(join(folder, INSTALLED), "utf8").catch(() => undefined)) === lock) return folder;
+  const partial = await mkdtemp(join(folder, ".install-"));
+  try {
+    for (const file of ["package.json", "package-lock.json"])
+      await cp(join(folder, file), join(partial, file));
+    await promisify(execFile)("npm", ["ci", ...OPTIONS], { cwd: partial });
+    await writeFile(join(partial, INSTALLED), lock);
+    await rm(join(folder, "node_modules"), { recursive: true, force: true });
+    await rename(join(partial, "node_modules"), join(folder, "node_modules")).catch((error) => {
+      // Another test process installed the same lock file meanwhile.
+      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    });
+  } finally {
+    await rm(partial, { recursive: true, force: true });
+  }
+  return folder;
+}
