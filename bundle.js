@@ -30,7 +30,7 @@ const common = { external, checks: { pluginTimings: false } };
 
 const bundles = [
   {
-    input: inputs(".js", ...node, "cli/main"),
+    input: inputs(".js", ...node, "cli/main", "cli/dev/lambda-runner"),
     platform: "node",
     ...common,
     output,

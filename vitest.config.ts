@@ -34,10 +34,11 @@ export default defineConfig({
             "test/frameworks/lambda.test.ts",
             "test/aws/provisioning-identity.test.ts",
           ],
-          // Other tests cover the same database operations. These tests are slow: two start a process for
+          // Other tests cover the same database operations. These tests are slow: some start a process for
           // each command, and one waits for a minute.
           exclude: [
             "test/integration/{cli,cli-limits,sending-held,spoofing,telemetry,troubleshooting}.test.ts",
+            "test/integration/dev-*.test.ts",
           ],
           env: { TEST_STORAGE: "postgres" },
           globalSetup: ["test/postgres/global-setup.ts"],

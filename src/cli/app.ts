@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { ConfigurationError } from "../errors.ts";
 import { INTERNAL } from "../internal.ts";
-import { loadingFailure } from "../optional-packages.ts";
 import type { Sallyport } from "../sallyport.ts";
+import { closestPackage, loadEnvironment } from "./environment.ts";
+import { importModule } from "./import-module.ts";
 
 const HOW =
   'Name the module that exports it: "sallyport": { "app": "src/sallyport.ts" } in package.json, --app FILE, or SALLYPORT_APP.';
@@ -27,15 +27,16 @@ async function loadApp(option: string | undefined): Promise<Sallyport> {
       `The app ${file} does not exist. Build it first, or correct its path. ${HOW}`,
     );
   }
-  const module = (await importModule(file)) as Record<string, unknown>;
-  for (const candidate of [module.sallyport, module.default]) if (isSallyport(candidate)) return candidate;
+  const { exports } = await importModule(file);
+  for (const candidate of [exports.sallyport, exports.default]) if (isSallyport(candidate)) return candidate;
   throw new ConfigurationError(
     `${file} exports no Sallyport object. Add: export const sallyport = createSallyport({ … })`,
   );
 }
 
 /**
- * Runs a command with the Sallyport object of the app, and closes the object afterwards.
+ * Runs a command with the Sallyport object of the app, and closes the object afterwards. The
+ * environment variables of `.env` are set first.
  *
  * Output of the app itself goes to stderr, because stdout contains only the output of the command.
  */
@@ -43,6 +44,7 @@ export async function withApp(
   option: string | undefined,
   command: (sallyport: Sallyport) => Promise<void>,
 ): Promise<void> {
+  loadEnvironment();
   const { write } = process.stdout;
   process.stdout.write = process.stderr.write.bind(process.stderr);
   try {
@@ -57,27 +59,6 @@ export async function withApp(
   }
 }
 
-/**
- * Imports a module. TypeScript is loaded by jiti, which works on every supported version of
- * Node.js.
- */
-async function importModule(file: string): Promise<unknown> {
-  if (!/\.[cm]?tsx?$/.test(file)) return import(pathToFileURL(file).href);
-  const { createJiti } = await loadJiti();
-  // The cache of jiti is in the temporary folder, where other users could write code that the app
-  // would then run.
-  return createJiti(import.meta.url, { fsCache: false }).import(file);
-}
-
-async function loadJiti(): Promise<typeof import("jiti")> {
-  try {
-    return await import("jiti");
-  } catch (cause) {
-    const message = loadingFailure({ name: "jiti", neededBy: "An app in TypeScript" }, cause);
-    throw new ConfigurationError(message, { cause });
-  }
-}
-
 function isSallyport(value: unknown): value is Sallyport {
   return typeof value === "object" && value !== null && INTERNAL in value;
 }
@@ -87,18 +68,14 @@ function isSallyport(value: unknown): value is Sallyport {
  * project. A package.json above it belongs to another package, so its code is not run.
  */
 async function appOfPackage(): Promise<string> {
-  for (let folder = process.cwd(); ; folder = dirname(folder)) {
-    const file = resolve(folder, "package.json");
-    if (existsSync(file)) {
-      const app = appOf(await readFile(file, "utf8"), file);
-      if (app !== undefined) return resolve(folder, app);
-      throw new ConfigurationError(
-        `No app was named. ${file} does not contain "sallyport": { "app" }, and a package.json above it is not read, because it ` +
-          `belongs to another package. ${HOW}`,
-      );
-    }
-    if (dirname(folder) === folder) throw new ConfigurationError(`No app was named. ${HOW}`);
-  }
+  const file = closestPackage();
+  if (file === undefined) throw new ConfigurationError(`No app was named. ${HOW}`);
+  const app = appOf(await readFile(file, "utf8"), file);
+  if (app !== undefined) return resolve(dirname(file), app);
+  throw new ConfigurationError(
+    `No app was named. ${file} does not contain "sallyport": { "app" }, and a package.json above it is not read, because it ` +
+      `belongs to another package. ${HOW}`,
+  );
 }
 
 /** Returns `sallyport.app` of a package.json, or undefined if it names none. */

@@ -1,12 +1,20 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { gatewaySecret } from "../aws.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { LocalGateway } from "../local/emulator.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { DevLog } from "./dev/dev-log.ts";
+import { type DevDatabase, startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
+import {
+  closeGateways,
+  registerGateways,
+  type ServedView,
+  startGateways,
+  webSocketUrls,
+} from "./dev/gateways.ts";
 import { onKeys } from "./dev/keys.ts";
-import { acceptsConnections, canConnect, ServerProcess } from "./dev/server-process.ts";
+import { LambdaServer, remoteFunction } from "./dev/lambda-function.ts";
+import { acceptsConnections, canConnect, freePort, ServerProcess } from "./dev/server-process.ts";
+import { loadEnvironment } from "./environment.ts";
 import { type Format, withJson } from "./report.ts";
 import { StopSignal } from "./stop-signal.ts";
 import { aligned } from "./table.ts";
@@ -22,7 +30,9 @@ export function addDev(program: Command, terminal: Terminal): void {
     .command("dev")
     .description("Run your server behind a local API Gateway, and print each event and denial")
     .usage("[options] -- <command of your server>")
-    .argument("<command...>", "the command of your server, after --")
+    .argument("[command...]", "the command of your server, after --")
+    .option("--lambda <file>", "the file of a Lambda function, which is run instead of a command")
+    .option("--embedded-postgres", "start a PostgreSQL server at DATABASE_URL")
     .option(
       "--port <number>",
       "the port of your server, which it receives as PORT (default: PORT, or 3000)",
@@ -31,7 +41,7 @@ export function addDev(program: Command, terminal: Terminal): void {
     .option("--gateway-port <number>", "the port of the local gateway on 127.0.0.1", gatewayPort, 3001)
     .addHelpText("after", EXAMPLES);
   withJson(dev).action((command: readonly string[], options: DevOptions) =>
-    withApp(terminal.app(), (sallyport) => runDev(sallyport, terminal, command, options)),
+    startDev(terminal, command, options),
   );
 }
 
@@ -39,20 +49,15 @@ const EXAMPLES = `
 Examples:
   npx sallyport dev -- node src/server.ts
   npx sallyport dev --port 8000 -- tsx src/server.ts
-  npx sallyport dev -- next dev`;
+  npx sallyport dev -- next dev
+  npx sallyport dev --embedded-postgres -- tsx src/server.ts
+  npx sallyport dev --lambda src/lambda.ts`;
 
 interface DevOptions extends Format {
+  readonly lambda?: string;
+  readonly embeddedPostgres?: boolean;
   readonly port?: number;
   readonly gatewayPort: number;
-}
-
-/** A view, and the local gateway in front of it. */
-interface ServedView {
-  readonly path: string;
-  /** Name of the registered gateway: `local` for the first view, then `local 2`. */
-  readonly name: string;
-  readonly secret: string;
-  readonly gateway: LocalGateway;
 }
 
 /** The ports of a run. */
@@ -60,30 +65,53 @@ interface Ports {
   readonly server: number;
   /** Port of the first local gateway, or 0 for free ports. */
   readonly gateway: number;
+  /** Port of the process of a function, or 0 without a function. */
+  readonly invoke: number;
+}
+
+/** Starts the database if it is asked for, and runs the app. */
+async function startDev(terminal: Terminal, command: readonly string[], options: DevOptions): Promise<void> {
+  if (command.length > 0 === (options.lambda !== undefined)) {
+    throw new ConfigurationError(
+      "dev needs either the command of a server or a function. Use: sallyport dev -- <command>, or: sallyport dev --lambda <file>",
+    );
+  }
+  // The app reads DATABASE_URL when it is loaded.
+  loadEnvironment();
+  const database = options.embeddedPostgres ? await startEmbeddedPostgres() : undefined;
+  try {
+    await withApp(terminal.app(), (sallyport) => runDev({ sallyport, terminal, command, options, database }));
+  } finally {
+    await database?.stop();
+  }
+}
+
+/** What a run needs. */
+interface Run {
+  readonly sallyport: Sallyport;
+  readonly terminal: Terminal;
+  /** The command of the server. Empty with `--lambda`. */
+  readonly command: readonly string[];
+  readonly options: DevOptions;
+  /** The embedded database, or undefined without one. */
+  readonly database: DevDatabase | undefined;
 }
 
 /** Runs until SIGINT, SIGTERM, the key `q`, or the end of the server. */
-async function runDev(
-  sallyport: Sallyport,
-  terminal: Terminal,
-  command: readonly string[],
-  options: DevOptions,
-): Promise<void> {
+async function runDev(run: Run): Promise<void> {
+  const { sallyport, terminal, options } = run;
   const ports = await portsOf(sallyport, options);
   const log = new DevLog(sallyport, terminal, options);
-  const views = await startGateways(sallyport, ports, log);
-  const { server: origin, urls } = addressesOf(ports, views);
+  const paths = sallyport.viewPaths.slice(0, options.lambda === undefined ? undefined : 1);
+  const backend =
+    options.lambda === undefined ? { port: ports.server } : { invoke: remoteFunction(ports.invoke) };
+  const views = await startGateways(paths, ports.gateway, backend, log);
   let exitCode = 0;
   const stop = new StopSignal();
-  const server = new ServerProcess({
-    command,
-    env: environmentOf(ports, urls),
-    isQuiet: options.json === true,
-    onExit: (how) => {
-      terminal.complain(`The server ended (${how}).`);
-      exitCode = 1;
-      stop.stop();
-    },
+  const server = serverOf(run, ports, views, log, (how) => {
+    terminal.complain(`The server ended (${how}).`);
+    exitCode = 1;
+    stop.stop();
   });
   const kill = () => server.kill();
   process.once("exit", kill);
@@ -95,12 +123,12 @@ async function runDev(
   });
   try {
     await sallyport.migrate();
-    for (const view of views) await register(sallyport, view);
+    await registerGateways(sallyport, views);
     await log.start();
     if (stop.isStopped) return;
-    log.print({ type: "started", server: origin, urls }, welcome(origin, urls, server));
+    printWelcome(log, run, ports, views, server);
     await server.start();
-    void acceptsConnections(ports.server, waiting.signal).then((isUp) => {
+    void acceptsConnections(ports.invoke || ports.server, waiting.signal).then((isUp) => {
       if (isUp) log.print({ type: "ready" }, [`The server accepts connections on port ${ports.server}.`]);
     });
     while (!(await stop.within(DENIALS_EVERY_MS))) await log.printDenials();
@@ -110,7 +138,7 @@ async function runDev(
     waiting.abort();
     release();
     // The server still receives the disconnects.
-    await Promise.all(views.map(({ gateway }) => gateway.close()));
+    await closeGateways(views);
     await server.stop();
     await log.printDenials();
     process.off("exit", kill);
@@ -119,9 +147,32 @@ async function runDev(
   terminal.end(exitCode);
 }
 
+/** The server of the app: a command, or a Lambda function. */
+type Server = Pick<ServerProcess, "commandLine" | "start" | "restart" | "stop" | "kill">;
+
+/** @param onExit called if the server ends by itself */
+function serverOf(
+  { command, options }: Run,
+  ports: Ports,
+  views: readonly ServedView[],
+  log: DevLog,
+  onExit: (how: string) => void,
+): Server {
+  const common = { env: environmentOf(ports, webSocketUrls(views)), isQuiet: options.json === true, onExit };
+  if (options.lambda === undefined) return new ServerProcess({ ...common, command });
+  return new LambdaServer({
+    ...common,
+    file: options.lambda,
+    port: ports.server,
+    invokePort: ports.invoke,
+    onError: (error) => log.printError(error, "function"),
+  });
+}
+
 /** @throws ConfigurationError for ports that are invalid, overlap or are in use */
 async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports> {
-  const ports = { server: options.port ?? portOfEnvironment(), gateway: options.gatewayPort };
+  const invoke = options.lambda === undefined ? 0 : await freePort();
+  const ports = { server: options.port ?? portOfEnvironment(), gateway: options.gatewayPort, invoke };
   const views = sallyport.viewPaths.length;
   if (views === 0) {
     throw new ConfigurationError(
@@ -154,47 +205,6 @@ function portOfEnvironment(): number {
   throw new ConfigurationError(`PORT is ${quoted(text)}. Use a whole number from 1 to ${MAX_PORT}.`);
 }
 
-/** Starts one local gateway for each view, on ports in a row. */
-async function startGateways(
-  sallyport: Sallyport,
-  ports: Ports,
-  log: DevLog,
-): Promise<readonly ServedView[]> {
-  const { startLocalGateway } = await import("../local/emulator.ts");
-  const views: ServedView[] = [];
-  try {
-    for (const [index, path] of sallyport.viewPaths.entries()) {
-      const secret = gatewaySecret();
-      const gateway = await startLocalGateway({
-        target: `http://localhost:${ports.server}${path}`,
-        port: ports.gateway === 0 ? 0 : ports.gateway + index,
-        secret,
-        onEvent: (event) => log.printEvent(event, path),
-        onError: (error, where) => log.printError(error, where),
-      });
-      views.push({ path, name: index === 0 ? "local" : `local ${index + 1}`, secret, gateway });
-    }
-    return views;
-  } catch (error) {
-    await Promise.all(views.map(({ gateway }) => gateway.close()));
-    throw error;
-  }
-}
-
-async function register(sallyport: Sallyport, { name, secret, gateway }: ServedView): Promise<void> {
-  const { apiId, endpoint, stage } = gateway;
-  await sallyport.registerGateway({ name, apiId, endpoint, stage, secret, hasRestarted: true });
-}
-
-/** Returns the addresses of the server, and of the WebSockets by the path of the view. */
-function addressesOf({ server }: Ports, views: readonly ServedView[]) {
-  // The page and the WebSocket need the same host name, so that cookies reach both.
-  const urls = views.map(
-    ({ path, gateway }) => [path, gateway.url.replace("127.0.0.1", "localhost")] as const,
-  );
-  return { server: `http://localhost:${server}`, urls: Object.fromEntries(urls) };
-}
-
 /** Returns the variables by which the server finds its port and the gateways. */
 function environmentOf(
   { server }: Ports,
@@ -208,24 +218,29 @@ function environmentOf(
   };
 }
 
-function welcome(
-  origin: string,
-  urls: Readonly<Record<string, string>>,
-  server: ServerProcess,
-): readonly string[] {
-  return [
+function printWelcome(
+  log: DevLog,
+  { database }: Run,
+  ports: Ports,
+  views: readonly ServedView[],
+  { commandLine }: Server,
+): void {
+  const origin = `http://localhost:${ports.server}`;
+  const urls = webSocketUrls(views);
+  log.print({ type: "started", server: origin, urls, ...(database ? { database: database.url } : {}) }, [
     ...aligned([
-      ["server", origin, server.commandLine],
+      ["server", origin, commandLine],
       ...Object.entries(urls).map(([path, url]) => ["WebSocket", url, path]),
+      ...(database ? [["database", database.url, database.note]] : []),
     ]),
     process.stdin.isTTY
       ? "Keys: w explains the last denial, r restarts the server, q quits."
       : "Press Ctrl-C to stop.",
     "",
-  ];
+  ]);
 }
 
-async function restart(server: ServerProcess, log: DevLog): Promise<void> {
+async function restart(server: Server, log: DevLog): Promise<void> {
   log.print({ type: "restart" }, ["The server restarts."]);
   await server.restart().catch((error) => log.printError(error, "restart"));
 }

@@ -11,6 +11,7 @@ import { addGroups } from "./groups.ts";
 import { addLimits } from "./limits.ts";
 import { addLocal } from "./local.ts";
 import { addMigrate } from "./migrate.ts";
+import { packageFile } from "./package-file.ts";
 import { addPermissions } from "./permissions.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 import { addUsers } from "./users.ts";
@@ -80,8 +81,7 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
 
 /** Returns the version in the package.json of Sallyport. */
 function versionOf(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+  return (JSON.parse(readFileSync(packageFile("package.json"), "utf8")) as { version: string }).version;
 }
 
 /**

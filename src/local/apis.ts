@@ -1,7 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
 import type { ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
+import type { LambdaFunction } from "../protocol/function-call.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
-import type { LambdaFunction } from "./function-call.ts";
 import { type ConnectChecks, compileConnectChecks, type LocalAuthorization } from "./guards.ts";
 import { TOKEN } from "./http-headers.ts";
 import {

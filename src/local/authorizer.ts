@@ -1,7 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
+import { callFunction, type LambdaFunction } from "../protocol/function-call.ts";
 import type { Authorizer } from "./connections.ts";
 import type { ConnectEvent } from "./events.ts";
-import { callFunction, type LambdaFunction } from "./function-call.ts";
 import { authorizerEvent } from "./function-event.ts";
 import { compileSource, type Source } from "./parameters.ts";
 import { isAllowed } from "./policy.ts";

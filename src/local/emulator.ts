@@ -14,6 +14,7 @@ import { Sockets } from "./sockets.ts";
 import type { Stages } from "./stages.ts";
 
 export type { ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
+export type { LambdaFunction } from "../protocol/function-call.ts";
 export type {
   FunctionIntegration,
   HttpProxyIntegration,
@@ -27,7 +28,6 @@ export type { FunctionAuthorizer } from "./authorizer.ts";
 export { type Alarm, type Clock, ManualClock } from "./clock.ts";
 export type { NetworkFault } from "./connections.ts";
 export type { Chance, Faults, FaultyEvent } from "./faults.ts";
-export type { LambdaFunction } from "./function-call.ts";
 export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
 export type { HandledEvent } from "./handled-event.ts";
 export type { Certificate } from "./listener.ts";

@@ -1,13 +1,13 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Agent } from "undici";
 import { ConfigurationError } from "../errors.ts";
+import { callFunction } from "../protocol/function-call.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { waitAtMost } from "../timing.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import { BackendConnections } from "./backend-connections.ts";
 import type { GatewayEvent } from "./events.ts";
 import { delayed, type FaultPlan, type FaultSwitches } from "./faults.ts";
-import { callFunction } from "./function-call.ts";
 import { lambdaEvent } from "./function-event.ts";
 import { functionAnswer } from "./function-result.ts";
 import { httpHeaders } from "./http-headers.ts";

