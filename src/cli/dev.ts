@@ -38,7 +38,11 @@ export function addDev(program: Command, terminal: Terminal): void {
       "the port of your server, which it receives as PORT (default: PORT, or 3000)",
       serverPort,
     )
-    .option("--gateway-port <number>", "the port of the local gateway on 127.0.0.1", gatewayPort, 3001)
+    .option(
+      "--gateway-port <number>",
+      "the port of the local gateway on 127.0.0.1 (default: GATEWAY_PORT, or 3001)",
+      gatewayPort,
+    )
     .addHelpText("after", EXAMPLES);
   withJson(dev).action((command: readonly string[], options: DevOptions) =>
     startDev(terminal, command, options),
@@ -57,7 +61,7 @@ interface DevOptions extends Format {
   readonly lambda?: string;
   readonly embeddedPostgres?: boolean;
   readonly port?: number;
-  readonly gatewayPort: number;
+  readonly gatewayPort?: number;
 }
 
 /** The ports of a run. */
@@ -172,7 +176,9 @@ function serverOf(
 /** @throws ConfigurationError for ports that are invalid, overlap or are in use */
 async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports> {
   const invoke = options.lambda === undefined ? 0 : await freePort();
-  const ports = { server: options.port ?? portOfEnvironment(), gateway: options.gatewayPort, invoke };
+  const server = options.port ?? portOfEnvironment("PORT", 3000);
+  const gateway = options.gatewayPort ?? portOfEnvironment("GATEWAY_PORT", 3001);
+  const ports = { server, gateway, invoke };
   const views = sallyport.viewPaths.length;
   if (views === 0) {
     throw new ConfigurationError(
@@ -198,11 +204,12 @@ async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports
   return ports;
 }
 
-function portOfEnvironment(): number {
-  const text = process.env.PORT || "3000";
+function portOfEnvironment(name: "PORT" | "GATEWAY_PORT", otherwise: number): number {
+  const text = process.env[name];
+  if (!text) return otherwise;
   const port = numberOf(text);
   if (port !== undefined && port > 0) return port;
-  throw new ConfigurationError(`PORT is ${quoted(text)}. Use a whole number from 1 to ${MAX_PORT}.`);
+  throw new ConfigurationError(`${name} is ${quoted(text)}. Use a whole number from 1 to ${MAX_PORT}.`);
 }
 
 /** Returns the variables by which the server finds its port and the gateways. */

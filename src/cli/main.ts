@@ -8,6 +8,7 @@ import { addDecisions } from "./decisions.ts";
 import { addDev } from "./dev.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
+import { addInit } from "./init.ts";
 import { addLimits } from "./limits.ts";
 import { addLocal } from "./local.ts";
 import { addMigrate } from "./migrate.ts";
@@ -62,6 +63,7 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
     .version(versionOf(), "-v, --version", "print the version")
     .configureHelp({ showGlobalOptions: true });
   const terminal: Terminal = { ...output, app: () => program.opts<{ app?: string }>().app };
+  addInit(program, terminal);
   addDev(program, terminal);
   addMigrate(program, terminal);
   addUsers(program, terminal);

@@ -1,0 +1,40 @@
+import { randomBytes } from "node:crypto";
+import { basename } from "node:path";
+import { applyEdits, modify } from "jsonc-parser";
+import { ConfigurationError } from "../../errors.ts";
+import { type PackageManager, runCommand } from "./package-manager.ts";
+import { newFiles, type Plan } from "./plan.ts";
+import { TEMPLATES, type TemplateName, templateFiles } from "./templates.ts";
+
+/**
+ * Returns the plan of a new app.
+ *
+ * @throws ConfigurationError if the folder already contains a file of the template
+ */
+export async function planNewApp(folder: string, name: TemplateName, manager: PackageManager): Promise<Plan> {
+  const files = new Map(await templateFiles(TEMPLATES[name].folders));
+  for (const [path, text] of files) files.set(path, filledIn(path, text, folder));
+  const { changes, kept } = newFiles(folder, files);
+  if (kept.length > 0) {
+    throw new ConfigurationError(
+      `${folder} already contains ${kept.join(", ")}. Use an empty folder: npx sallyport init my-app`,
+    );
+  }
+  return { folder, changes, kept, next: [runCommand(manager, "dev")] };
+}
+
+/** Returns the text of a file with the name of the app and a new secret. */
+function filledIn(path: string, text: string, folder: string): string {
+  if (path === "package.json") return applyEdits(text, modify(text, ["name"], packageName(folder), {}));
+  return text.replaceAll("__SECRET__", () => randomBytes(32).toString("base64url"));
+}
+
+/** Returns a name for a package in a folder. npm allows lower-case letters, digits and `-._`. */
+export function packageName(folder: string): string {
+  const name = basename(folder)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-._]+/g, "-")
+    .replace(/^[-._]+/, "")
+    .slice(0, 100);
+  return name === "" ? "app" : name;
+}

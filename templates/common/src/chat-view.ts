@@ -1,0 +1,22 @@
+import { randomUUID } from "node:crypto";
+import { handler, WebSocketView } from "sallyport";
+import { z } from "zod";
+import { chat } from "./permissions.ts";
+
+const Message = z.object({ text: z.string().trim().min(1).max(2000) });
+const MessageId = z.object({ id: z.uuid() });
+const ROOM = { channel: "rooms/general" };
+
+/** The WebSocket endpoint /ws/chat. Clients can call the fields that `handler()` made. */
+export class ChatView extends WebSocketView {
+  static permissionsRequired = [chat.use];
+  static defaultChannel = ROOM.channel;
+
+  say = handler({ body: Message }, async ({ body, user, to }) => {
+    await to(ROOM).send({ type: "message", id: randomUUID(), from: user.id, text: body.text });
+  });
+
+  remove = handler({ body: MessageId, permissionsRequired: [chat.moderate] }, async ({ body, to }) => {
+    await to(ROOM).send({ type: "removed", id: body.id });
+  });
+}

@@ -1,0 +1,4 @@
+import { nextHandlers } from "sallyport/adapters/next";
+import { sallyport } from "@/sallyport/sallyport";
+
+export const { GET, POST, OPTIONS } = nextHandlers(sallyport);

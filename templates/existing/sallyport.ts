@@ -1,0 +1,15 @@
+import { createSallyport } from "sallyport";
+import { room } from "./channels.ts";
+import { ChatView } from "./chat-view.ts";
+import { chat } from "./permissions.ts";
+import { storage } from "./storage.ts";
+
+export const sallyport = createSallyport({
+  storage,
+  permissions: [chat],
+  channels: [room],
+  views: { "/ws/chat": ChatView },
+  // Return { userId, sessionId } of your signed-in user. With null, nobody can connect.
+  authenticate: (request) => null,
+  origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
+});

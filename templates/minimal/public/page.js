@@ -1,0 +1,70 @@
+import { connect } from "/sallyport-client.js";
+
+const element = (id) => document.getElementById(id);
+const { user, url } = await (await fetch("/api/session")).json();
+
+element("sign-in").onsubmit = async (event) => {
+  event.preventDefault();
+  await fetch("/api/session", { method: "POST", body: JSON.stringify({ name: element("name").value }) });
+  location.reload();
+};
+element("sign-out").onclick = async () => {
+  await fetch("/api/session", { method: "DELETE" });
+  location.reload();
+};
+
+if (user === null) {
+  element("status").textContent = "Not signed in";
+  element("sign-in").hidden = false;
+} else if (url === null) {
+  element("status").textContent = "No WebSocket URL: start the server with npm run dev.";
+} else {
+  start();
+}
+
+function start() {
+  element("sign-out").hidden = false;
+  const socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });
+  socket.on("state", (state) => {
+    element("status").textContent = `${user}: ${state}`;
+    element("say").hidden = state !== "open";
+    if (state !== "denied") element("denied").hidden = true;
+  });
+  socket.on("denied", ({ status, error, reference }) => {
+    showDenial(`${status} ${error}`, reference);
+  });
+  socket.on("revoked", ({ scope, reference }) => {
+    if (scope === "view") showDenial("Your access has ended.", reference);
+  });
+  socket.on("message", (message) => {
+    if (message.type === "message") showMessage(message);
+  });
+  element("retry").onclick = () => socket.reconnect();
+  element("say").onsubmit = async (event) => {
+    event.preventDefault();
+    const text = element("text");
+    try {
+      await socket.call.say({ text: text.value });
+      text.value = "";
+    } catch (error) {
+      element("status").textContent = error.message;
+    }
+  };
+}
+
+function showDenial(reason, reference) {
+  element("denied").hidden = false;
+  element("reason").textContent = `${reason} Run these commands in a second terminal:`;
+  const commands = [`npx sallyport users grant ${user} chat.use`];
+  if (reference) commands.unshift(`npx sallyport why ${reference}`);
+  element("command").textContent = commands.join("\n");
+}
+
+function showMessage({ from, text }) {
+  const item = document.createElement("li");
+  const name = document.createElement("b");
+  name.textContent = from;
+  item.append(name, " ", text);
+  element("messages").append(item);
+  item.scrollIntoView();
+}

@@ -1,0 +1,15 @@
+import { createSallyport } from "sallyport";
+import { sqlite } from "sallyport/storage/sqlite";
+import { room } from "./channels.ts";
+import { ChatView } from "./chat-view.ts";
+import { chat } from "./permissions.ts";
+import { sessionOf } from "./session.ts";
+
+export const sallyport = createSallyport({
+  storage: sqlite(process.env.DATABASE_FILE ?? "data/app.db"),
+  permissions: [chat],
+  channels: [room],
+  views: { "/ws/chat": ChatView },
+  authenticate: ({ headers }) => sessionOf(headers.get("cookie")),
+  origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
+});

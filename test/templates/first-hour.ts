@@ -1,0 +1,83 @@
+import { existsSync } from "node:fs";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { expect } from "vitest";
+import { GeneratedApp } from "./generated-app.ts";
+
+const executablePath = process.env.CHROMIUM_PATH || "/usr/bin/chromium";
+const ARGUMENTS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+];
+
+/** The reason to skip tests that need a browser, or undefined. */
+export const missingBrowser = existsSync(executablePath)
+  ? undefined
+  : `no Chromium at ${executablePath}; install Debian's chromium, or set CHROMIUM_PATH`;
+
+/** How a user signs in to the app of a template. The page then shows the name of the user. */
+export type SignIn = (page: Page, name: string) => Promise<void>;
+
+export const signInByName: SignIn = async (page, name) => {
+  await page.getByLabel("Your name").fill(name);
+  await page.getByRole("button", { name: "Sign in" }).click();
+};
+
+/**
+ * Creates the app of a template and uses it as its README says: install, compile, start, sign in,
+ * be denied, get the permission, talk, and lose it again.
+ */
+export async function liveFirstHour(template: string, signIn: SignIn = signInByName): Promise<void> {
+  const app = await GeneratedApp.create(template);
+  let browser: Browser | undefined;
+  try {
+    await app.run("npm", "run", "build");
+    await app.dev();
+    browser = await chromium.launch({ executablePath, args: ARGUMENTS });
+    const [ann, bob] = [
+      await signedIn(browser, app, signIn, "ann"),
+      await signedIn(browser, app, signIn, "bob"),
+    ];
+    for (const page of [ann, bob]) {
+      const command = /npx sallyport users grant \S+ chat\.use/.exec(await denialOf(page))?.[0] ?? "";
+      await app.run(...command.split(" "));
+      await page.getByRole("button", { name: "Try again" }).click();
+      await page.getByText(/: open$/).waitFor();
+    }
+    await ann.getByLabel("Message").fill("hello");
+    await ann.getByRole("button", { name: "Send" }).click();
+    for (const page of [ann, bob]) await page.getByRole("listitem").filter({ hasText: "hello" }).waitFor();
+
+    const user = /npx sallyport users grant (\S+)/.exec(await ann.locator("#command").innerHTML())?.[1] ?? "";
+    await app.run("npx", "sallyport", "users", "revoke", user, "chat.use");
+    await ann.getByText("Your access has ended.").waitFor();
+    const reference = /npx sallyport why (\S+)/.exec(await denialOf(ann))?.[1] ?? "";
+    expect(await app.run("npx", "sallyport", "why", reference)).toContain("chat.use");
+    await bob.getByText(/: open$/).waitFor();
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\n${app.output}`, { cause: error });
+  } finally {
+    await browser?.close();
+    await app.remove();
+  }
+}
+
+async function signedIn(browser: Browser, app: GeneratedApp, signIn: SignIn, name: string): Promise<Page> {
+  const page = await (await browser.newContext()).newPage();
+  page.setDefaultTimeout(60_000);
+  page.on("pageerror", (error) => {
+    app.output += `page error: ${error}\n`;
+  });
+  await page.goto(app.url);
+  await signIn(page, name);
+  return page;
+}
+
+/** Returns the commands that the page shows for a denial. */
+async function denialOf(page: Page): Promise<string> {
+  await page.getByRole("button", { name: "Try again" }).waitFor();
+  return page.locator("#command").innerText();
+}

@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { expect } from "vitest";
+import { freePort } from "../../bench/src/free-port.ts";
+import { commandEnv, run } from "../matrix/commands.ts";
+import { packTarball } from "../matrix/consumer.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+/** An app that `sallyport init` created in an empty folder, with its packages from the registry. */
+export class GeneratedApp {
+  readonly folder: string;
+  readonly url: string;
+  readonly #env: NodeJS.ProcessEnv;
+  #dev: ChildProcess | undefined;
+  output = "";
+
+  private constructor(folder: string, port: number, gatewayPort: number) {
+    this.folder = folder;
+    this.url = `http://localhost:${port}`;
+    this.#env = {
+      ...commandEnv({ cwd: folder }),
+      PORT: String(port),
+      GATEWAY_PORT: String(gatewayPort),
+      NO_COLOR: "1",
+    };
+  }
+
+  /** Creates the app, and installs its packages with npm. Sallyport comes from a tarball. */
+  static async create(template: string): Promise<GeneratedApp> {
+    // mkdtemp creates the folder with mode 0700.
+    const parent = await mkdtemp(join(tmpdir(), "sallyport-template-"));
+    const tarball = await packTarball(parent);
+    const bin = join(root, "bin/sallyport.js");
+    await run([process.execPath, bin, "init", "my-app", "--template", template, "--yes", "--no-install"], {
+      cwd: parent,
+    });
+    const app = new GeneratedApp(join(parent, "my-app"), await freePort(), await freePort());
+    const file = join(app.folder, "package.json");
+    const text = await readFile(file, "utf8");
+    expect(text).toMatch(/"sallyport": "\^\d/);
+    await writeFile(file, text.replace(/"sallyport": "\^[^"]*"/, `"sallyport": "file:${tarball}"`));
+    await app.run("npm", "install", "--no-audit", "--no-fund", "--loglevel=error");
+    return app;
+  }
+
+  /** Runs a command in the folder of the app. @returns what it printed on stdout */
+  run(...command: readonly string[]): Promise<string> {
+    return run(command, { cwd: this.folder, env: { NO_COLOR: "1" } });
+  }
+
+  /** Runs `npm run dev` until {@link remove}. Resolves when the server accepts connections. */
+  async dev(): Promise<void> {
+    const dev = spawn("npm", ["run", "dev"], {
+      cwd: this.folder,
+      env: this.#env,
+      stdio: ["ignore", "pipe", "pipe"],
+      // npm does not pass signals on, so its whole group is ended.
+      detached: true,
+    });
+    this.#dev = dev;
+    for (const stream of [dev.stdout, dev.stderr]) {
+      stream.on("data", (text) => {
+        this.output += text;
+      });
+    }
+    await expect
+      .poll(() => dev.exitCode !== null || /accepts connections on port/.test(this.output))
+      .toBe(true);
+    expect(this.output).toMatch(/accepts connections on port/);
+  }
+
+  async remove(): Promise<void> {
+    const dev = this.#dev;
+    if (dev?.pid !== undefined && dev.exitCode === null && dev.signalCode === null) {
+      const ended = once(dev, "exit");
+      process.kill(-dev.pid, "SIGINT");
+      await ended;
+    }
+    await rm(resolve(this.folder, ".."), { recursive: true, force: true });
+  }
+}
