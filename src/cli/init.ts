@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { basename, relative, resolve } from "node:path";
+import { relative, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { ConfigurationError } from "../errors.ts";
 import { planExistingApp, readProject } from "./init/existing-app.ts";
@@ -106,7 +106,7 @@ async function planOf(
 function nextCommands({ folder, next }: Plan, manager: PackageManager, { install }: InitOptions) {
   const path = relative(process.cwd(), folder);
   return [
-    ...(path === "" ? [] : [`cd ${path.startsWith("..") ? basename(folder) : path}`]),
+    ...(path === "" ? [] : [`cd ${/^[\w./-]+$/.test(path) ? path : JSON.stringify(path)}`]),
     ...(install ? [] : [`${manager} install`]),
     ...next,
   ];

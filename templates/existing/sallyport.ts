@@ -9,7 +9,7 @@ export const sallyport = createSallyport({
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },
-  // Return { userId, sessionId } of your signed-in user. With null, nobody can connect.
-  authenticate: (request) => null,
+  // Return { userId, sessionId } of the signed-in user of the request. With null, no user can connect.
+  authenticate: () => null,
   origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
 });

@@ -26,6 +26,12 @@ export const signInByName: SignIn = async (page, name) => {
   await page.getByRole("button", { name: "Sign in" }).click();
 };
 
+export const signUpByEmail: SignIn = async (page, name) => {
+  await page.getByLabel("E-mail").fill(`${name}@example.com`);
+  await page.getByLabel("Password").fill("correct horse");
+  await page.getByRole("button", { name: "Sign up" }).click();
+};
+
 /**
  * Creates the app of a template and uses it as its README says: install, compile, start, sign in,
  * be denied, get the permission, talk, and lose it again.

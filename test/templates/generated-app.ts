@@ -14,17 +14,20 @@ const root = resolve(import.meta.dirname, "../..");
 export class GeneratedApp {
   readonly folder: string;
   readonly url: string;
-  readonly #env: NodeJS.ProcessEnv;
+  readonly #env: Readonly<Record<string, string>>;
   #dev: ChildProcess | undefined;
   output = "";
 
-  private constructor(folder: string, port: number, gatewayPort: number) {
+  private constructor(
+    folder: string,
+    { port, gatewayPort, databasePort }: Readonly<Record<"port" | "gatewayPort" | "databasePort", number>>,
+  ) {
     this.folder = folder;
     this.url = `http://localhost:${port}`;
     this.#env = {
-      ...commandEnv({ cwd: folder }),
       PORT: String(port),
       GATEWAY_PORT: String(gatewayPort),
+      DATABASE_URL: `postgres://app:secret@localhost:${databasePort}/app`,
       NO_COLOR: "1",
     };
   }
@@ -38,7 +41,11 @@ export class GeneratedApp {
     await run([process.execPath, bin, "init", "my-app", "--template", template, "--yes", "--no-install"], {
       cwd: parent,
     });
-    const app = new GeneratedApp(join(parent, "my-app"), await freePort(), await freePort());
+    const app = new GeneratedApp(join(parent, "my-app"), {
+      port: await freePort(),
+      gatewayPort: await freePort(),
+      databasePort: await freePort(),
+    });
     const file = join(app.folder, "package.json");
     const text = await readFile(file, "utf8");
     expect(text).toMatch(/"sallyport": "\^\d/);
@@ -49,14 +56,14 @@ export class GeneratedApp {
 
   /** Runs a command in the folder of the app. @returns what it printed on stdout */
   run(...command: readonly string[]): Promise<string> {
-    return run(command, { cwd: this.folder, env: { NO_COLOR: "1" } });
+    return run(command, { cwd: this.folder, env: this.#env });
   }
 
   /** Runs `npm run dev` until {@link remove}. Resolves when the server accepts connections. */
   async dev(): Promise<void> {
     const dev = spawn("npm", ["run", "dev"], {
       cwd: this.folder,
-      env: this.#env,
+      env: commandEnv({ cwd: this.folder, env: this.#env }),
       stdio: ["ignore", "pipe", "pipe"],
       // npm does not pass signals on, so its whole group is ended.
       detached: true,

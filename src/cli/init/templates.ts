@@ -12,7 +12,26 @@ export interface Template {
 
 /** The templates by name. */
 export const TEMPLATES = {
-  minimal: { hint: "node:http, SQLite, a page without a bundler", folders: ["common", "minimal"] },
+  minimal: {
+    hint: "node:http, SQLite, a page without a bundler",
+    folders: ["common", "session", "page", "sqlite", "minimal"],
+  },
+  "fastify-sqlite": {
+    hint: "Fastify, SQLite, a page without a bundler",
+    folders: ["common", "session", "page", "sqlite", "fastify-sqlite"],
+  },
+  "express-postgres-react": {
+    hint: "Express, PostgreSQL, React with Vite",
+    folders: ["common", "react", "express-postgres-react"],
+  },
+  "next-better-auth": {
+    hint: "Next.js, PostgreSQL, sign-in with better-auth",
+    folders: ["common", "react", "next-better-auth"],
+  },
+  "hono-lambda": {
+    hint: "Hono in an AWS Lambda function, PostgreSQL",
+    folders: ["common", "session", "page", "hono-lambda"],
+  },
 } as const satisfies Readonly<Record<string, Template>>;
 
 export type TemplateName = keyof typeof TEMPLATES;

@@ -1,4 +1,4 @@
 import { nextHandlers } from "sallyport/adapters/next";
-import { sallyport } from "@/sallyport/sallyport";
+import { sallyport } from "../../../../sallyport/sallyport.ts";
 
 export const { GET, POST, OPTIONS } = nextHandlers(sallyport);

@@ -5,7 +5,8 @@ const { user, url } = await (await fetch("/api/session")).json();
 
 element("sign-in").onsubmit = async (event) => {
   event.preventDefault();
-  await fetch("/api/session", { method: "POST", body: JSON.stringify({ name: element("name").value }) });
+  const body = JSON.stringify({ name: element("name").value });
+  await fetch("/api/session", { method: "POST", headers: { "content-type": "application/json" }, body });
   location.reload();
 };
 element("sign-out").onclick = async () => {

@@ -1,0 +1,14 @@
+import type { Context } from "aws-lambda";
+import { handle, type LambdaEvent } from "hono/aws-lambda";
+import { lambdaHandler, type WebSocketEvent } from "sallyport/adapters/lambda";
+import { app } from "./app.ts";
+import { sallyport } from "./sallyport.ts";
+
+const pages = handle(app);
+const webSocket = lambdaHandler(sallyport);
+
+/** One function for the events of the WebSocket API, for a schedule, and for the function URL. */
+export const handler = (event: LambdaEvent | WebSocketEvent, context: Context) =>
+  "version" in event && event.version === "2.0"
+    ? pages(event as LambdaEvent, context)
+    : webSocket(event, context);

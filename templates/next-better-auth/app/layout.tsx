@@ -1,0 +1,12 @@
+import type { ReactNode } from "react";
+import "../page/style.css";
+
+export const metadata = { title: "Chat" };
+
+export default function Layout({ children }: { readonly children: ReactNode }) {
+  return (
+    <html lang="en">
+      <body>{children}</body>
+    </html>
+  );
+}

@@ -1,0 +1,119 @@
+"use client";
+
+import { type FormEvent, useEffect, useRef, useState } from "react";
+import { connect, type Socket, type SocketState } from "sallyport/client";
+import type { ChatView } from "../src/chat-view.ts";
+
+interface Props {
+  /** The WebSocket URL of API Gateway, or null if it is not known. */
+  readonly url: string | null;
+  /** The name of the signed-in user, as the command line knows it. */
+  readonly user: string;
+  readonly signOut: () => void;
+}
+
+interface Message {
+  readonly id: string;
+  readonly from: string;
+  readonly text: string;
+}
+
+/** Why the user has no access. */
+interface Denial {
+  readonly reason: string;
+  readonly reference: string | undefined;
+}
+
+export function Chat({ url, user, signOut }: Props) {
+  const { socket, state, denial, messages } = useChat(url);
+  const [error, setError] = useState("");
+  const say = async (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const form = event.currentTarget;
+    try {
+      await socket.current?.call.say({ text: String(new FormData(form).get("text")) });
+      form.reset();
+      setError("");
+    } catch (failure) {
+      setError((failure as Error).message);
+    }
+  };
+  return (
+    <main>
+      <header>
+        <h1>Chat</h1>
+        <p id="status" role="status">
+          {url === null ? "No WebSocket URL: start the server with npm run dev." : `${user}: ${state}`}
+        </p>
+        <button type="button" onClick={signOut}>
+          Sign out
+        </button>
+      </header>
+      {denial && (
+        <section id="denied">
+          <p>{denial.reason} Run these commands in a second terminal:</p>
+          <pre>
+            <code id="command">
+              {denial.reference && `npx sallyport why ${denial.reference}\n`}
+              {`npx sallyport users grant ${user} chat.use`}
+            </code>
+          </pre>
+          <button type="button" onClick={() => socket.current?.reconnect()}>
+            Try again
+          </button>
+        </section>
+      )}
+      <ol id="messages" aria-live="polite">
+        {messages.map(({ id, from, text }) => (
+          <li key={id}>
+            <b>{from}</b> {text}
+          </li>
+        ))}
+      </ol>
+      {error && <p role="alert">{error}</p>}
+      {state === "open" && (
+        <form onSubmit={say}>
+          <input
+            name="text"
+            aria-label="Message"
+            required
+            maxLength={2000}
+            placeholder="Message"
+            autoComplete="off"
+          />
+          <button type="submit">Send</button>
+        </form>
+      )}
+    </main>
+  );
+}
+
+/** Keeps a connection while the component is shown. */
+function useChat(url: string | null) {
+  const socket = useRef<Socket<ChatView>>(undefined);
+  const [state, setState] = useState<SocketState>("connecting");
+  const [denial, setDenial] = useState<Denial>();
+  const [messages, setMessages] = useState<readonly Message[]>([]);
+  useEffect(() => {
+    if (url === null) return;
+    const opened = connect<ChatView>({ url, token: "/api/ws-token", view: "/ws/chat" });
+    socket.current = opened;
+    opened.on("state", (next) => {
+      setState(next);
+      if (next !== "denied") setDenial(undefined);
+    });
+    opened.on("denied", ({ status, error, reference }) => {
+      setDenial({ reason: `${status} ${error}`, reference });
+    });
+    opened.on("revoked", ({ scope, reference }) => {
+      if (scope === "view") setDenial({ reason: "Your access has ended.", reference });
+    });
+    opened.on("message", (message) => {
+      const received = message as { readonly type?: unknown } & Message;
+      if (received.type === "message") setMessages((before) => [...before, received]);
+      if (received.type === "removed") setMessages((before) => before.filter(({ id }) => id !== received.id));
+    });
+    return () => opened.close();
+  }, [url]);
+  return { socket, state, denial, messages };
+}

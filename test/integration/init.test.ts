@@ -1,0 +1,207 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { TEMPLATES } from "../../src/cli/init/templates.ts";
+import { commandLineWith, document, root } from "./command-line.ts";
+
+const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "sallyport-init-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const init = (...args: readonly string[]) =>
+  commandLineWith(["init", ...args, "--no-install"], { SALLYPORT_APP: "" }, folder);
+
+const read = (path: string) => readFile(join(folder, path), "utf8");
+
+async function files(): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .sort();
+}
+
+/** Writes an Express app with PostgreSQL, whose JSON files have tabs and comments. */
+async function writeExpressApp(): Promise<void> {
+  const description = {
+    name: "shop",
+    type: "module",
+    scripts: { dev: "tsx watch src/server.ts" },
+    dependencies: { express: "^5.0.0", pg: "^8.13.0" },
+  };
+  await writeFile(join(folder, "package.json"), `${JSON.stringify(description, null, "\t")}\n`);
+  await writeFile(
+    join(folder, "tsconfig.json"),
+    '{\n\t// our settings\n\t"compilerOptions": {\n\t\t"module": "nodenext", // as Node.js\n\t\t"strict": true\n\t}\n}\n',
+  );
+  await writeFile(join(folder, ".env"), "SHOP=1");
+  await writeFile(join(folder, ".gitignore"), "node_modules/\n");
+  await mkdir(join(folder, "src"));
+  await writeFile(join(folder, "src/server.ts"), "export {};\n");
+}
+
+describe("sallyport init in an empty folder", () => {
+  test.each(Object.keys(TEMPLATES))("creates an app of the template %s", async (template) => {
+    const { code, out, err } = await init("My App!", "--template", template, "--yes");
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(out).toContain("+ package.json");
+    expect(out).toMatch(/^Next:\n {2}cd "My App!"\n {2}npm install\n {2}npm run dev$/m);
+    const description = JSON.parse(await read("My App!/package.json"));
+    expect(description.name).toBe("my-app-");
+    expect(await files()).toEqual(
+      expect.arrayContaining(
+        [".gitignore", "README.md", "src/permissions.ts"].map((file) => `My App!/${file}`),
+      ),
+    );
+    const ignored = (await read("My App!/.gitignore")).split("\n");
+    expect(ignored).toContain(".env");
+  });
+
+  test("writes new secrets, which only the owner can read", async () => {
+    const secrets = new Set<string>();
+    for (const name of ["one", "two"]) {
+      expect((await init(name, "--yes", "--template", "express-postgres-react")).code).toBe(0);
+      expect((await stat(join(folder, name, ".env"))).mode & 0o777).toBe(0o600);
+      const text = await read(`${name}/.env`);
+      for (const [secret] of text.matchAll(/[\w-]{43}/g)) secrets.add(secret);
+    }
+    expect(secrets.size).toBe(4);
+  });
+
+  test("uses this folder and the template minimal by default", async () => {
+    expect((await init()).code).toBe(0);
+    expect(await read("src/server.ts")).toContain("sallyport/adapters/node");
+  });
+
+  test("replaces no file, and then writes none", async () => {
+    await writeFile(join(folder, "README.md"), "mine");
+    const { code, err } = await init();
+    expect(code).toBe(1);
+    expect(err).toBe(
+      `sallyport: ${folder} already contains README.md. Use an empty folder: npx sallyport init my-app\n`,
+    );
+    expect(await files()).toEqual(["README.md"]);
+  });
+
+  test("writes nothing with --dry-run", async () => {
+    const { out } = await init("my-app", "--dry-run");
+    expect(out).toContain("+ src/server.ts");
+    expect(out).toContain("Nothing was written.");
+    expect(await files()).toEqual([]);
+  });
+
+  test("rejects a template that does not exist, and lists the others", async () => {
+    const { code, err } = await init("--template", "angular");
+    expect(code).toBe(1);
+    expect(err).toContain("Allowed choices are minimal, fastify-sqlite,");
+    expect(err.trim()).not.toContain("\n");
+  });
+});
+
+describe("sallyport init in an app", () => {
+  test("adds what is missing, and keeps format and comments", async () => {
+    await writeExpressApp();
+    const { code, out, err } = await init("--yes");
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(JSON.parse(await read("package.json"))).toMatchObject({
+      name: "shop",
+      scripts: {
+        dev: "tsx watch src/server.ts",
+        "dev:sallyport": "sallyport dev --embedded-postgres -- npm run dev",
+      },
+      sallyport: { app: "src/sallyport/sallyport.ts" },
+      dependencies: { pg: "^8.13.0", sallyport: expect.any(String), kysely: expect.any(String) },
+      devDependencies: { "embedded-postgres": expect.any(String) },
+    });
+    expect(await read("package.json")).toContain('\n\t"scripts": {\n\t\t"dev": "tsx watch');
+    expect(await read("tsconfig.json")).toContain('"module": "nodenext", // as Node.js');
+    expect(await read("tsconfig.json")).toContain('"types"');
+    expect(await read(".env")).toMatch(/^SHOP=1\nDATABASE_URL=postgres:.*\n$/);
+    expect(await read(".gitignore")).toBe("node_modules/\n.env\n");
+    expect(await read("src/server.ts")).toBe("export {};\n");
+    expect(out).toContain('~ package.json\n    + dependencies.sallyport: "');
+    expect(out).toContain('import { expressMiddleware } from "sallyport/adapters/express";');
+    expect(await read("src/sallyport/sallyport.ts")).toContain('from "./chat-view.js"');
+  });
+
+  test("changes nothing the second time, and keeps edited files", async () => {
+    await writeExpressApp();
+    await init("--yes");
+    await writeFile(join(folder, "src/sallyport/permissions.ts"), "// mine\n");
+    const before = await Promise.all((await files()).map(read));
+    const { code, out } = await init("--yes");
+    expect(code).toBe(0);
+    expect(out).toContain("Sallyport is already set up here. Nothing was written.");
+    expect(await Promise.all((await files()).map(read))).toEqual(before);
+  });
+
+  test("adds routes to an app of Next.js", async () => {
+    await writeFile(join(folder, "package.json"), '{"dependencies":{"next":"^16.0.0","libsql":"^0.5.0"}}');
+    await mkdir(join(folder, "src/app"), { recursive: true });
+    const { out } = await init("--yes");
+    expect(await read("src/app/ws/chat/[event]/route.ts")).toContain("../sallyport/sallyport");
+    expect(await read("src/sallyport/sallyport.ts")).toContain('from "./chat-view"');
+    expect(await read("src/sallyport/storage.ts")).toContain("sqlite(");
+    expect(out).toContain('serverExternalPackages: ["sallyport"]');
+    await expect(read(".env")).rejects.toThrow("ENOENT");
+  });
+
+  test("writes files that compile and that the command line loads", async () => {
+    await writeExpressApp();
+    await init("--yes");
+    await mkdir(join(folder, "node_modules/@types"), { recursive: true });
+    for (const name of ["sallyport", "zod", "pg", "kysely", "@types/node"]) {
+      const target = name === "sallyport" ? root : join(root, "node_modules", name);
+      await symlink(target, join(folder, "node_modules", name));
+    }
+    const compiled = await promisify(execFile)(process.execPath, [tsc, "--noEmit", "-p", folder]).catch(
+      ({ stdout }: { stdout: string }) => ({ stdout }),
+    );
+    expect(compiled.stdout).toBe("");
+    const listed = await commandLineWith(["users", "list"], { SALLYPORT_APP: "" }, folder);
+    expect(listed.err).toMatch(/SALLYPORT_STORAGE|ECONNREFUSED|database/);
+  });
+
+  test("rejects a template, and a package.json that is not valid", async () => {
+    await writeExpressApp();
+    expect((await init("--template", "minimal")).err).toContain(
+      "already contains an app, which --template would replace",
+    );
+    await writeFile(join(folder, "package.json"), "{");
+    const { code, err } = await init("--yes");
+    expect(code).toBe(1);
+    expect(err).toBe(
+      `sallyport: ${join(folder, "package.json")} is not valid JSON. Correct package.json first.\n`,
+    );
+  });
+
+  test("prints one JSON document with --json", async () => {
+    await writeExpressApp();
+    expect(document(await init("--json"))).toMatchObject({
+      folder,
+      isWritten: true,
+      kept: [],
+      changes: expect.arrayContaining([
+        { path: "src/sallyport/sallyport.ts", added: null },
+        { path: ".env", added: [expect.stringContaining("DATABASE_URL=")] },
+      ]),
+    });
+  });
+});
+
+test("both pages of the templates have the same style", async () => {
+  const [plain, react] = await Promise.all(
+    ["page/public/style.css", "react/page/style.css"].map((path) =>
+      readFile(join(root, "templates", path), "utf8"),
+    ),
+  );
+  expect(react).toBe(plain);
+});
