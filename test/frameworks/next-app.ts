@@ -7,9 +7,12 @@ import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import type { Decision } from "../../src/audit/decision.ts";
+import { installPackages } from "../packages/install.ts";
 
 const run = promisify(execFile);
-const require = createRequire(import.meta.url);
+/** Next.js is installed here. It must find its packages in a parent folder of the app. */
+const PACKAGES = await installPackages("next");
+const require = createRequire(join(PACKAGES, "package.json"));
 // Importing its types would require NODE_ENV in the environment of every file.
 const next = require("next") as (options: { dev: boolean; dir: string }) => NextServer;
 const PACKAGE = resolve(import.meta.dirname, "../..");
@@ -47,9 +50,7 @@ export class NextApp {
    * @returns what Next.js printed
    */
   async build(): Promise<string> {
-    // Ignored by Git. It is in this folder because Next.js must find its packages in a parent
-    // folder.
-    const builds = join(import.meta.dirname, ".next");
+    const builds = join(PACKAGES, ".next");
     await mkdir(builds, { recursive: true });
     const folder = await mkdtemp(join(builds, "app-"));
     this.#folder = folder;

