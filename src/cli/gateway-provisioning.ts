@@ -91,7 +91,7 @@ function provisioning(
 }
 
 /** Imports the module on demand, because it imports the AWS SDK. */
-async function loadProvisioning(): Promise<typeof import("../aws/provisioning.ts")> {
+export async function loadProvisioning(): Promise<typeof import("../aws/provisioning.ts")> {
   try {
     return await import("../aws/provisioning.ts");
   } catch (cause) {

@@ -6,6 +6,7 @@ import { addCleanup } from "./cleanup.ts";
 import { addConnections } from "./connections.ts";
 import { addDecisions } from "./decisions.ts";
 import { addDev } from "./dev.ts";
+import { addDoctor } from "./doctor.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
 import { addInit } from "./init.ts";
@@ -14,7 +15,7 @@ import { addLocal } from "./local.ts";
 import { addMigrate } from "./migrate.ts";
 import { packageFile } from "./package-file.ts";
 import { addPermissions } from "./permissions.ts";
-import { oneLine, type Terminal } from "./terminal.ts";
+import { oneLine, type Terminal, withColor } from "./terminal.ts";
 import { addUsers } from "./users.ts";
 import { addWhy } from "./why.ts";
 
@@ -25,7 +26,7 @@ import { addWhy } from "./why.ts";
  * @param print writes a line to stdout
  * @param complain writes a line to stderr
  * @returns the exit code: 0, or 1 after an error. Also 1 if `permissions diff` found a rule that
- *   widens, or `gateway status` found a difference.
+ *   widens, `gateway status` found a difference, or a check of `doctor` failed.
  */
 export async function run(
   args: readonly string[],
@@ -38,7 +39,10 @@ export async function run(
   };
   const complainSafely = (line: string) => complain(printableLines(line));
   const program = commandLine({
-    print: (line) => print(printableLines(line)),
+    print: (line, color) => {
+      const text = printableLines(line);
+      print(color && hasColors() ? withColor(text, color) : text);
+    },
     complain: complainSafely,
     end,
   });
@@ -65,6 +69,7 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
   const terminal: Terminal = { ...output, app: () => program.opts<{ app?: string }>().app };
   addInit(program, terminal);
   addDev(program, terminal);
+  addDoctor(program, terminal);
   addMigrate(program, terminal);
   addUsers(program, terminal);
   addGroups(program, terminal);
@@ -79,6 +84,11 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
   addLocal(program, terminal);
   redirectOutput(program, terminal);
   return program;
+}
+
+/** NO_COLOR turns colors off. Source: no-color.org. */
+function hasColors(): boolean {
+  return process.stdout.isTTY === true && !process.env.NO_COLOR;
 }
 
 /** Returns the version in the package.json of Sallyport. */

@@ -1,9 +1,23 @@
+import { styleText } from "node:util";
 import { printable } from "../format-value.ts";
+
+/** Colors of `util.styleText`. */
+export type Color = "green" | "yellow" | "red" | "gray" | "cyan";
+
+/** Colors the first character of a line. */
+export function withColor(line: string, color: Color): string {
+  const [first = ""] = line;
+  return styleText(color, first) + line.slice(first.length);
+}
 
 /** The output of a command, and its global option. */
 export interface Terminal {
-  /** Writes a line to stdout. */
-  print(line: string): void;
+  /**
+   * Writes a line to stdout.
+   *
+   * @param color the color of the first character, if stdout is a terminal. Default: none
+   */
+  print(line: string, color?: Color): void;
   /** Writes a line to stderr. */
   complain(line: string): void;
   /** Returns the value of `--app`, or undefined without it. */

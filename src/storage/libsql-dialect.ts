@@ -13,7 +13,7 @@ import {
 import { StorageError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
 import type { RowRead } from "./database.ts";
-import { createPrivateFile } from "./sqlite-file.ts";
+import { createPrivateFile, isMissingFile } from "./sqlite-file.ts";
 
 /** The part of the `libsql` package that is used here. */
 interface LibsqlDatabase {
@@ -81,6 +81,11 @@ export class LibsqlDialect implements Dialect {
    */
   readRow(query: CompiledQuery): RowRead | undefined {
     return this.#driver?.readRow(query);
+  }
+
+  /** Whether the file does not exist. Opening a connection creates it. */
+  get isMissing(): boolean {
+    return isMissingFile(this.#options.path);
   }
 
   createQueryCompiler() {

@@ -34,17 +34,31 @@ export async function runMigrations(
 ): Promise<readonly string[]> {
   const db = transaction as unknown as Kysely<MigrationTables>;
   if (!hasTable) await createMigrationTable(db);
-  const rows = await db.selectFrom("sallyport_migrations").select("name").execute();
-  const done = new Set(rows.map(({ name }) => name));
-  const pending = migrations.filter(({ name }) => !done.has(name));
-  checkVersion(done);
-  checkOrder(done, pending);
+  const pending = await findPending(transaction, migrations);
   for (const { name, up } of pending) {
     await up(transaction as unknown as Kysely<unknown>);
     const timestamp = new Date().toISOString();
     await db.insertInto("sallyport_migrations").values({ name, timestamp }).execute();
   }
   return pending.map(({ name }) => name);
+}
+
+/**
+ * Returns the migrations that a database lacks, in order.
+ *
+ * @throws StorageError see {@link runMigrations}
+ */
+export async function findPending(
+  reader: Kysely<never>,
+  migrations: readonly Migration[],
+): Promise<readonly Migration[]> {
+  const db = reader as unknown as Kysely<MigrationTables>;
+  const rows = await db.selectFrom("sallyport_migrations").select("name").execute();
+  const done = new Set(rows.map(({ name }) => name));
+  const pending = migrations.filter(({ name }) => !done.has(name));
+  checkVersion(done);
+  checkOrder(done, pending);
+  return pending;
 }
 
 /**

@@ -27,7 +27,7 @@ import {
   type Tables,
   WRITE_CHECK,
 } from "./database.ts";
-import { runMigrations } from "./migration-runner.ts";
+import { findPending, runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 import { NamedStatements } from "./named-statements.ts";
 import { OneTripTransaction, type TripStatement } from "./one-trip.ts";
@@ -474,11 +474,15 @@ class PostgresDatabase implements Database {
     // Without a schema, a table with the same name in another schema of the search path could be
     // used.
     const db = transaction.withSchema(schema) as unknown as Kysely<never>;
-    return runMigrations(
-      db,
-      migrations((table) => table),
-      await hasMigrationTable(transaction, schema),
-    );
+    return runMigrations(db, MIGRATIONS, await hasMigrationTable(transaction, schema));
+  }
+
+  async pendingMigrations(): Promise<readonly string[]> {
+    const schema = this.#schema ?? (await currentSchema(this.db));
+    const isEmpty = !(await hasMigrationTable(this.db, schema));
+    const db = this.db.withSchema(schema) as unknown as Kysely<never>;
+    const pending = isEmpty ? MIGRATIONS : await findPending(db, MIGRATIONS);
+    return pending.map(({ name }) => name);
   }
 
   async close(): Promise<void> {
@@ -512,6 +516,8 @@ async function readRow(lazyPool: LazyPool, { sql, parameters }: CompiledQuery): 
   const [row] = await pool.readFirst(sql, parameters);
   return { row };
 }
+
+const MIGRATIONS = migrations((table) => table);
 
 async function hasMigrationTable(db: Kysely<Tables>, schema: string): Promise<boolean> {
   const { rows } = await sql`

@@ -26,6 +26,12 @@ export function createPrivateFile(source: string): void {
   }
 }
 
+/** Returns whether the file of a SQLite database does not exist yet. */
+export function isMissingFile(source: string): boolean {
+  const path = fileOf(source);
+  return path !== undefined && !existsSync(path);
+}
+
 /** The maximum number of symbolic links to follow. Source: Linux, path_resolution(7). */
 const MAX_LINKS = 40;
 

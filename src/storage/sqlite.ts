@@ -3,7 +3,7 @@ import { ConfigurationError, StorageError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { type Database, isKysely, type RowRead, runInOrder, type Tables, WRITE_CHECK } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
-import { runMigrations } from "./migration-runner.ts";
+import { findPending, runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 import { storeOf } from "./sql/sql-store.ts";
 import type { Storage, Store } from "./store.ts";
@@ -36,6 +36,8 @@ export function sqlite<Own>(source: string | Kysely<Own>): Storage {
   const dialect = new LibsqlDialect({ path: source });
   return new SqliteDatabase(new Kysely<Tables>({ dialect }), dialect);
 }
+
+const MIGRATIONS = migrations((table) => table.modifyEnd(sql`without rowid`));
 
 async function hasMigrationTable(db: Kysely<Tables>): Promise<boolean> {
   const { rows } = await sql`select 1 from sqlite_master where name = 'sallyport_migrations'`.execute(db);
@@ -151,9 +153,16 @@ class SqliteDatabase implements Database {
 
   async migrate(): Promise<readonly string[]> {
     return this.transaction(async (db) => {
-      const all = migrations((table) => table.modifyEnd(sql`without rowid`));
-      return runMigrations(db as unknown as Kysely<never>, all, await hasMigrationTable(db));
+      return runMigrations(db as unknown as Kysely<never>, MIGRATIONS, await hasMigrationTable(db));
     });
+  }
+
+  /** The first statement would create a missing file. */
+  async pendingMigrations(): Promise<readonly string[]> {
+    const { db } = this;
+    const isEmpty = this.#own?.isMissing === true || !(await hasMigrationTable(db));
+    const pending = isEmpty ? MIGRATIONS : await findPending(db as unknown as Kysely<never>, MIGRATIONS);
+    return pending.map(({ name }) => name);
   }
 
   async close(): Promise<void> {

@@ -75,6 +75,13 @@ export interface Storage {
    */
   migrate(): Promise<readonly string[]>;
 
+  /**
+   * Returns the names of the migrations that {@link migrate} would run. It changes nothing.
+   *
+   * @throws the error of the driver, or StorageError if the tables cannot be migrated
+   */
+  pendingMigrations(): Promise<readonly string[]>;
+
   /** Closes the connections that the storage opened. A Kysely instance of the app is not closed. */
   close(): Promise<void>;
 }

@@ -189,6 +189,27 @@ describe("migrate", () => {
   });
 });
 
+describe("pendingMigrations", () => {
+  test("returns the migrations that migrate would run, and changes nothing", async () => {
+    const storage = await unmigrated();
+    const pending = await storage.pendingMigrations();
+    expect(await storage.pendingMigrations()).toEqual(pending);
+    expect(await storage.migrate()).toEqual(pending);
+    expect(await storage.pendingMigrations()).toEqual([]);
+    await storage.run("delete from sallyport_migrations");
+    expect(await storage.pendingMigrations()).toEqual(pending);
+  });
+
+  test("rejects a database that cannot be migrated", async () => {
+    const storage = await unmigrated();
+    await storage.migrate();
+    await storage.run("update sallyport_migrations set name = '0001_first_tables'");
+    await expect(storage.pendingMigrations()).rejects.toThrow("was created by Sallyport 0.1");
+    await storage.run("update sallyport_migrations set name = '9999_from_the_future'");
+    await expect(storage.pendingMigrations()).rejects.toThrow('lacks "0001_baseline"');
+  });
+});
+
 describe("close", () => {
   test("closes a storage permanently, and no other one", async () => {
     const three = at.open();

@@ -20,6 +20,7 @@ export class ClockedDatabase implements Database {
   readonly notification: Database["notification"];
   readonly listen: Database["listen"];
   readonly checkWritable: Database["checkWritable"];
+  readonly pendingMigrations: Database["pendingMigrations"];
   readonly failure: Database["failure"];
   readonly close: Database["close"];
   readonly #database: Database;
@@ -42,6 +43,7 @@ export class ClockedDatabase implements Database {
     this.notification = database.notification;
     this.listen = (onNotify) => database.listen(onNotify);
     this.checkWritable = () => database.checkWritable();
+    this.pendingMigrations = () => database.pendingMigrations();
     this.failure = (error) => database.failure(error);
     this.close = () => database.close();
   }

@@ -148,6 +148,18 @@ export class ConnectionCloses {
     return Number(numUpdatedRows);
   }
 
+  /** Returns the age of the oldest row in milliseconds, or undefined if there are no rows. */
+  async oldestMs(): Promise<number | undefined> {
+    const { db, now } = this.#database;
+    const row = await db
+      .selectFrom("sallyport_connections")
+      .select(({ eb }) => eb(now, "-", eb.ref("connected_at")).as("age"))
+      .orderBy("connected_at")
+      .limit(1)
+      .executeTakeFirst();
+    return row && Number(row.age);
+  }
+
   /**
    * Removes the rows and memberships of connections that are older than `thanMs` milliseconds. The
    * minimum is the maximum duration of a connection.

@@ -166,6 +166,10 @@ export class SqlConnections implements ConnectionStore {
     return this.#closes.closeForSessionOrUser(...given);
   }
 
+  oldestMs() {
+    return this.#closes.oldestMs();
+  }
+
   removeOlder(...given: Parameters<ConnectionStore["removeOlder"]>) {
     return this.#closes.removeOlder(...given);
   }

@@ -126,6 +126,17 @@ export class SqlTokens implements TokenStore {
     );
   }
 
+  async expiredForMs(): Promise<number | undefined> {
+    const { db, now } = this.#database;
+    const row = await db
+      .selectFrom("sallyport_tokens")
+      .select(({ eb }) => eb(now, "-", eb.ref("expires_at")).as("expired_for"))
+      .orderBy("expires_at")
+      .limit(1)
+      .executeTakeFirst();
+    return row && Number(row.expired_for);
+  }
+
   removeExpired(limit: number): Promise<number> {
     return this.#database.execute((db) => this.#removeExpired(db, limit));
   }

@@ -290,6 +290,9 @@ export interface ConnectionStore {
   /** Records messages of at most 1 000 connections. */
   recordActivity(connections: readonly ConnectionActivity[]): Promise<void>;
 
+  /** Returns the age of the oldest row in milliseconds, or undefined if there are no rows. */
+  oldestMs(): Promise<number | undefined>;
+
   /**
    * Removes the rows and memberships of connections that are older than `thanMs` milliseconds. The
    * minimum is the maximum duration of a connection.

@@ -84,6 +84,12 @@ export interface TokenStore {
   delete(hash: string): Promise<void>;
 
   /**
+   * Returns how long ago the oldest stored token expired, in milliseconds. Negative if it is still
+   * valid, and undefined if no token is stored.
+   */
+  expiredForMs(): Promise<number | undefined>;
+
+  /**
    * Removes tokens that expired more than ten minutes ago.
    *
    * @returns how many were removed, at most `limit`

@@ -1,0 +1,113 @@
+import type { Gateway, GatewayDefinition } from "../../index.ts";
+import { isLoopbackName } from "../../protocol/loopback.ts";
+import { suffixOf } from "../../protocol/partitions.ts";
+import { type Check, type DoctorContext, problem } from "./check.ts";
+import { type Finding, ok, skipped, warning } from "./finding.ts";
+
+/** Whether a URL leads to this machine. */
+export function isLocalUrl(url: URL): boolean {
+  return isLoopbackName(url.hostname);
+}
+
+/** Whether a gateway is a local one, such as that of `sallyport dev`. */
+export function isLocalGateway({ endpoint }: Gateway): boolean {
+  return isLocalUrl(new URL(endpoint));
+}
+
+/** A browser sends the cookies of the page to the host of the WebSocket. */
+export const hostsCheck: Check = {
+  name: "hosts",
+  readsTables: true,
+  async run(context) {
+    const { inspection, page, definitions } = context;
+    if (inspection.settings.token.binding === "token") {
+      return [ok('The binding of tokens is "token", so $connect needs no cookies.')];
+    }
+    const gateways = await context.gateways();
+    const locals = gateways.filter(isLocalGateway);
+    const findings = [...definitions.values()].map((definition) => {
+      const registered = gateways.find(({ name }) => name === definition.name);
+      return checkDefined(context, definition, registered);
+    });
+    for (const { name } of gateways.filter(
+      (gateway) => !isLocalGateway(gateway) && !definitions.has(gateway.name),
+    )) {
+      findings.push(
+        skipped(`The WebSocket URL of gateway "${name}" is not known, because the app does not define it.`),
+      );
+    }
+    const [local] = locals;
+    if (page && local && (isLocalUrl(page) || definitions.size === 0)) findings.push(checkLocal(page, local));
+    if (findings.length > 0) return findings;
+    return [
+      skipped(
+        "No page was compared with the host of a gateway.",
+        "Pass the URL of your page: --page http://localhost:3000.",
+      ),
+    ];
+  },
+};
+
+/** `sallyport dev` serves WebSockets on localhost. */
+function checkLocal(page: URL, { name, endpoint }: Gateway): Finding {
+  const socket = new URL(endpoint);
+  socket.protocol = "ws:";
+  const at = (hostname: string) => `ws://${hostname}:${socket.port}${socket.pathname}`;
+  if (page.hostname === "localhost") {
+    return ok(`The page and ${at("localhost")} (gateway "${name}") have the same host name.`);
+  }
+  const origin = `${page.protocol}//localhost${page.port === "" ? "" : `:${page.port}`}`;
+  return warning(
+    `The page is on "${page.hostname}", and sallyport dev serves ${at("localhost")}. Browsers send no cookies from one host name to another.`,
+    isLocalUrl(page)
+      ? `Open the page at ${origin}, or let it connect to ${at(page.hostname)}.`
+      : `Open the page at ${origin}.`,
+  );
+}
+
+/** The cookies of a page reach a WebSocket below the same domain only. */
+function checkDefined(
+  context: DoctorContext,
+  { name, region, domains }: GatewayDefinition,
+  registered: Gateway | undefined,
+): Finding {
+  const { page } = context;
+  const host = domains[0]?.name;
+  const fix = 'Add a domain below that of the page to the gateway, or set token: { binding: "token" }.';
+  if (host === undefined) {
+    const own = `${registered?.apiId ?? "<api>"}.execute-api.${region}.${suffixOf(region)}`;
+    return problem(
+      context,
+      `Gateway "${name}" has no domain, so its host is ${own}. No cookies of your page reach it.`,
+      fix,
+    );
+  }
+  if (!page)
+    return skipped(
+      `No page was compared with ${host} (gateway "${name}").`,
+      "Pass the URL of your page: --page https://www.example.com.",
+    );
+  const parent = sharedDomain(page.hostname, host);
+  if (parent !== undefined) {
+    return ok(
+      `The page and ${host} (gateway "${name}") are below ${parent}. Set the cookies of the login for this domain.`,
+    );
+  }
+  if (isLocalUrl(page)) return skipped(`A local page does not connect to ${host} (gateway "${name}").`);
+  return problem(
+    context,
+    `The page is on "${page.hostname}", and gateway "${name}" is on "${host}". Browsers send no cookies from one to the other.`,
+    fix,
+  );
+}
+
+/** Returns the longest domain of two or more labels that contains both hosts, or undefined. */
+export function sharedDomain(one: string, other: string): string | undefined {
+  const [labels, others] = [one, other].map((host) => host.toLowerCase().split(".").reverse());
+  const shared: string[] = [];
+  for (const [index, label] of (labels ?? []).entries()) {
+    if (label !== others?.[index]) break;
+    shared.unshift(label);
+  }
+  return shared.length >= 2 ? shared.join(".") : undefined;
+}

@@ -1,0 +1,472 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createSallyport, WebSocketView } from "../../src/index.ts";
+import { Clock } from "../aws/control-plane/rates.ts";
+import { ControlPlane } from "../aws/control-plane/server.ts";
+import { emptyDatabase, isPostgres, NOW, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { commandLineWith, type Printed, root } from "./command-line.ts";
+
+const APP = join(root, "test/processes/doctor-app.js");
+const PAGE = "http://localhost:3000";
+const HOUR_MS = 3_600_000;
+const GATEWAY = { name: "local", secret: "0123456789abcdef0123456789abcdef" };
+const REMOTE = "https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/production";
+
+let database: TestDatabase;
+let folder: string;
+beforeEach(async () => {
+  database = await emptyDatabase();
+  folder = await mkdtemp(join(tmpdir(), "sallyport-doctor-"));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await database.drop();
+});
+
+interface Result {
+  readonly check: string;
+  readonly status: string;
+  readonly message: string;
+  readonly fix?: string;
+}
+
+type Variables = Readonly<Record<string, string>>;
+
+/** Runs a command on the app of the test, without AWS credentials. */
+function sallyport(args: readonly string[], variables: Variables = {}): Promise<Printed> {
+  const env = {
+    SALLYPORT_APP: APP,
+    TEST_DATABASE: database.source,
+    HOME: folder,
+    AWS_EC2_METADATA_DISABLED: "true",
+    AWS_ACCESS_KEY_ID: "",
+    AWS_SECRET_ACCESS_KEY: "",
+    AWS_PROFILE: "",
+    NODE_NO_WARNINGS: "1",
+    ...variables,
+  };
+  return commandLineWith(args, env, folder);
+}
+
+/** Runs `doctor --json` and returns its exit code and its results by check. */
+async function doctor(args: readonly string[] = [], variables: Variables = {}) {
+  const { code, out } = await sallyport(["doctor", "--json", ...args], variables);
+  const { ok, checks } = JSON.parse(out) as { ok: boolean; checks: readonly Result[] };
+  expect(ok).toBe(code === 0);
+  const of = (check: string) => checks.filter((result) => result.check === check);
+  return { code, checks, of, one: (check: string) => of(check)[0] };
+}
+
+const migrate = (variables?: Variables) => sallyport(["migrate"], variables);
+
+/** Registers a gateway, as `dev` and `gateway apply` do. */
+async function register(...gateways: { readonly name: string; readonly endpoint: string }[]): Promise<void> {
+  class AnyView extends WebSocketView {
+    static override signedIn = true;
+    static override receiveOnly = true;
+  }
+  const app = createSallyport({
+    storage: storageAt(database.source),
+    permissions: [],
+    views: { "/ws/any": AnyView },
+    authenticate: () => null,
+    allowMissingOrigin: true,
+  });
+  for (const [index, gateway] of gateways.entries())
+    await app.registerGateway({ ...gateway, secret: `${GATEWAY.secret}${index}` });
+  await app.close();
+}
+
+const registerLocal = () => register({ name: "local", endpoint: "http://127.0.0.1:3001/dev" });
+
+describe("sallyport doctor", () => {
+  test("passes for an app that is set up for local development", async () => {
+    await migrate();
+    await registerLocal();
+    const { code, out, err } = await sallyport(["doctor", "--page", PAGE]);
+    expect(err).toBe("The app prints this line.\n");
+    expect(out.split("\n").map((line) => line.slice(0, 14).trimEnd())).toEqual([
+      "✔ node",
+      "✔ app",
+      "✔ database",
+      "✔ migrations",
+      "✔ rules",
+      "✔ tokens",
+      "✔ origins",
+      "✔ hosts",
+      "✔ gateways",
+      "- definitions",
+      "- dns",
+      "- iam",
+      "✔ clean-up",
+      "",
+      "0 failed, 3 sk",
+      "",
+    ]);
+    expect(out).toContain("The app is loaded. Views: /ws/chat.");
+    expect(out).toContain("POST /api/ws-token answers 401 without a session. Tokens can be used for 60 s");
+    expect(out).toContain("Pages of http://localhost:3000 are allowed to connect.");
+    expect(out).toContain('ws://localhost:3001/dev (gateway "local") have the same host name.');
+    expect(code).toBe(0);
+  });
+
+  test("prints one JSON document with --json, also if the app prints something", async () => {
+    await migrate();
+    const { code, out } = await sallyport(["doctor", "--json"]);
+    const report = JSON.parse(out) as { ok: boolean; checks: Result[] };
+    expect(out.trimEnd()).not.toContain("\n");
+    expect(report).toEqual({
+      ok: false,
+      checks: expect.arrayContaining([
+        { check: "node", status: "ok", message: expect.stringContaining(process.versions.node) },
+        {
+          check: "gateways",
+          status: "failed",
+          message:
+            "No gateway is registered in this database, so each connect is denied with 403 (reason caller).",
+          fix: expect.stringContaining("npx sallyport dev -- <command of your server>"),
+        },
+      ]),
+    });
+    expect(code).toBe(1);
+  });
+
+  test("prints a fix below each line that is not ok, and no color outside of a terminal", async () => {
+    const { out } = await sallyport(["doctor"]);
+    expect(out).toContain(
+      "✘ migrations   The database lacks the migrations 0001_baseline.\n               → npx sallyport migrate\n",
+    );
+    expect(out).not.toContain("\u001b");
+  });
+
+  test("changes nothing: it creates no table, no file and no row", async () => {
+    const { code, one } = await doctor(["--production"]);
+    expect(code).toBe(1);
+    expect(one("migrations")).toMatchObject({ status: "failed", fix: "npx sallyport migrate" });
+    expect(one("gateways")).toMatchObject({
+      status: "skipped",
+      message: 'The check "migrations" failed, and this one needs the tables.',
+    });
+    if (isPostgres) {
+      const tables = await sqlAt(
+        database.source,
+        "select tablename from pg_tables where schemaname = current_schema()",
+      );
+      expect(tables).toEqual([]);
+    } else {
+      expect(existsSync(database.source)).toBe(false);
+    }
+    await migrate();
+    const rows = () =>
+      Promise.all(
+        ["audit", "counters", "decisions", "tokens", "users"].map((table) =>
+          sqlAt(database.source, `select * from sallyport_${table}`),
+        ),
+      );
+    const before = await rows();
+    await doctor(["--production", "--page", PAGE]);
+    expect(await rows()).toEqual(before);
+  });
+
+  test("names declared permissions and rules that the database lacks", async () => {
+    await migrate();
+    await sqlAt(
+      database.source,
+      'update sallyport_rules set rule = \'{"signedIn":true,"anyOf":[],"allOf":[],"hasAuthorize":false}\' where kind = \'view\'',
+    );
+    const { of } = await doctor([], { DOCTOR_PERMISSION: "can_invite" });
+    expect(of("rules")).toMatchObject([
+      {
+        status: "failed",
+        message: "The code declares permissions that are not in the database: chat.can_invite.",
+        fix: "npx sallyport migrate",
+      },
+      {
+        status: "warning",
+        message: expect.stringContaining("view /ws/chat"),
+        fix: expect.stringContaining("permissions diff"),
+      },
+    ]);
+  });
+
+  test("reports a database that cannot be reached, and skips what needs its tables", async () => {
+    const file = join(folder, "no-database.db");
+    await writeFile(file, "This is not a database, but long enough for a header.".repeat(10));
+    const sources = [
+      ["postgres://ann:s3cret@127.0.0.1:1/chat", /ECONNREFUSED/],
+      [file, /SQLITE_NOTADB/],
+    ] as const;
+    for (const [source, reason] of sources) {
+      const { code, one, checks } = await doctor([], { TEST_DATABASE: source });
+      expect(code).toBe(1);
+      expect(one("database")).toMatchObject({
+        status: "failed",
+        message: expect.stringMatching(reason),
+        fix: expect.stringContaining("Start the database"),
+      });
+      expect(one("migrations")).toMatchObject({ status: "skipped" });
+      expect(one("clean-up")).toMatchObject({
+        status: "skipped",
+        message: 'The check "database" failed, and this one needs the tables.',
+      });
+      expect(one("tokens")).toMatchObject({ status: "ok" });
+      expect(JSON.stringify(checks)).not.toContain("s3cret");
+    }
+  });
+
+  test("reports an app that cannot be loaded in one line, and skips the other checks", async () => {
+    const broken = await sallyport(["doctor"], { DOCTOR_FAILURE: "DATABASE_URL is \u001b[31m\nmissing" });
+    expect(broken.code).toBe(1);
+    expect(broken.err).toBe("");
+    expect(broken.out).toContain(
+      "✘ app          The app could not be loaded: DATABASE_URL is \\u001b[31m missing\n",
+    );
+    expect(broken.out).toContain("- database     The app could not be loaded.\n");
+    expect(broken.out).not.toMatch(/^\s+at /m);
+    const missing = await doctor(["--production"], { SALLYPORT_APP: "nowhere.ts" });
+    expect(missing.code).toBe(1);
+    expect(missing.one("app")).toMatchObject({
+      status: "failed",
+      message: expect.stringContaining("nowhere.ts does not exist"),
+    });
+    expect(missing.checks.filter(({ status }) => status !== "skipped").map(({ check }) => check)).toEqual([
+      "node",
+      "app",
+    ]);
+  });
+
+  test("reports a page whose origin is not allowed", async () => {
+    await migrate();
+    const other = await doctor(["--page", "https://evil.example.net/page"]);
+    expect(other.code).toBe(1);
+    expect(other.one("origins")).toEqual({
+      check: "origins",
+      status: "failed",
+      message:
+        'The origin "https://evil.example.net" is not in the option origins, which contains http://localhost:3000, https://www.example.com.',
+      fix: 'Add "https://evil.example.net" to origins.',
+    });
+  });
+
+  test("reports a page on 127.0.0.1 with a WebSocket on localhost", async () => {
+    await migrate();
+    await registerLocal();
+    const { of, one } = await doctor(["--page", "http://127.0.0.1:3000"]);
+    expect(one("origins")).toMatchObject({
+      status: "failed",
+      fix: 'Open the page at http://localhost:3000, or add "http://127.0.0.1:3000" to origins.',
+    });
+    expect(of("hosts")).toEqual([
+      {
+        check: "hosts",
+        status: "warning",
+        message:
+          'The page is on "127.0.0.1", and sallyport dev serves ws://localhost:3001/dev. Browsers send no cookies from one host name to another.',
+        fix: "Open the page at http://localhost:3000, or let it connect to ws://127.0.0.1:3001/dev.",
+      },
+    ]);
+    const options = JSON.stringify({ token: { binding: "token" } });
+    const bound = await doctor(["--page", "http://127.0.0.1:3000"], { DOCTOR_OPTIONS: options });
+    expect(bound.one("hosts")).toMatchObject({ status: "ok" });
+  });
+
+  test.each([["ftp://example.com"], ["example.com"], [""]])("rejects the page %j", async (page) => {
+    const { code, out, err } = await sallyport(["doctor", "--page", page]);
+    expect([code, out]).toEqual([1, ""]);
+    expect(err).toMatch(/^sallyport: .*Write a URL such as http:\/\/localhost:3000.*\n$/);
+  });
+
+  test("reports an authenticate that signs in a stranger, or fails", async () => {
+    await migrate();
+    const everyone = await doctor([], { DOCTOR_USER: "ann" });
+    expect(everyone.one("tokens")).toMatchObject({
+      status: "warning",
+      message:
+        'authenticate returned the user "ann" for a request without cookies and headers, so every client receives a token.',
+    });
+    const inProduction = await doctor(["--production"], { DOCTOR_USER: "ann" });
+    expect(inProduction.one("tokens")).toMatchObject({ status: "failed" });
+    const broken = await sallyport(["doctor"], { DOCTOR_USER: "broken" });
+    expect(broken.out).toContain("! tokens       authenticate failed");
+    expect(broken.out).toContain("The session store is\\u001b[31m away.");
+  });
+
+  test("reports gateways that are defined and not registered, and a host that receives no cookies", async () => {
+    await migrate();
+    await registerLocal();
+    const variables = { DOCTOR_GATEWAY: "{}" };
+    const local = await doctor(["--page", PAGE], variables);
+    expect(local.of("gateways")).toMatchObject([
+      {
+        status: "warning",
+        message: 'Gateway "chat" is defined, but not registered in this database.',
+        fix: 'npx sallyport gateway apply "chat"',
+      },
+    ]);
+    expect(local.of("hosts")[0]).toMatchObject({
+      status: "warning",
+      message: expect.stringContaining('Gateway "chat" has no domain'),
+    });
+    expect(local.code).toBe(0);
+    const production = await doctor(["--production", "--page", "https://www.example.com"], variables);
+    expect(production.code).toBe(1);
+    expect(production.of("gateways")).toMatchObject([
+      { status: "failed" },
+      {
+        status: "warning",
+        message: expect.stringContaining("local gateways: local (http://127.0.0.1:3001/dev)"),
+      },
+    ]);
+    expect(production.one("iam")).toMatchObject({
+      status: "failed",
+      message: expect.stringContaining("No AWS credentials were found"),
+      fix: expect.stringContaining('npx sallyport gateway policy "chat"'),
+    });
+  });
+
+  test("compares the host of the page with the domain of a gateway", async () => {
+    await migrate();
+    const certificateArn =
+      "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000";
+    const domain = { name: "ws.example.com", certificateArn };
+    const variables = { DOCTOR_GATEWAY: JSON.stringify({ domain }) };
+    const near = await doctor(["--page", "https://www.example.com"], variables);
+    expect(near.of("hosts")).toMatchObject([
+      {
+        status: "ok",
+        message: expect.stringContaining('ws.example.com (gateway "chat") are below example.com'),
+      },
+    ]);
+    const far = await doctor(["--page", "https://www.example.org"], variables);
+    expect(far.of("hosts")).toMatchObject([
+      {
+        status: "warning",
+        message:
+          'The page is on "www.example.org", and gateway "chat" is on "ws.example.com". Browsers send no cookies from one to the other.',
+        fix: expect.stringContaining('token: { binding: "token" }'),
+      },
+    ]);
+  });
+
+  test("compares gateways at AWS with their definitions", async () => {
+    await migrate();
+    const aws = await ControlPlane.start("eu-west-1", new Clock({ runs: true }));
+    try {
+      const variables = {
+        AWS_ENDPOINT_URL: aws.endpoint,
+        AWS_ACCESS_KEY_ID: "AKIDEXAMPLE",
+        AWS_SECRET_ACCESS_KEY: "not a secret",
+        DOCTOR_CLIENT: "1",
+        DOCTOR_GATEWAY: "{}",
+      };
+      expect(await sallyport(["gateway", "apply"], variables)).toMatchObject({ code: 0 });
+      const changes = aws.changes;
+      const same = await doctor([], variables);
+      expect(same.of("definitions")).toEqual([
+        { check: "definitions", status: "ok", message: 'Gateway "chat" matches its definition.' },
+      ]);
+      expect(same.one("iam")).toMatchObject({ status: "skipped" });
+      const changed = await doctor([], { ...variables, DOCTOR_GATEWAY: '{"description":"other"}' });
+      expect(changed.of("definitions")).toMatchObject([
+        {
+          status: "failed",
+          message: expect.stringContaining(
+            'Gateway "chat" differs from its definition. apply would: change API',
+          ),
+          fix: expect.stringContaining('npx sallyport gateway apply "chat"'),
+        },
+      ]);
+      const unknown = await doctor([], { ...variables, AWS_ACCESS_KEY_ID: "" });
+      expect(unknown.of("definitions")).toMatchObject([
+        { status: "warning", message: expect.stringContaining("was not compared with its definition") },
+      ]);
+      expect(aws.changes).toBe(changes);
+    } finally {
+      await aws.close();
+    }
+  });
+
+  test("reports rows that clean-up would have removed", async () => {
+    await migrate();
+    await registerLocal();
+    await sqlAt(
+      database.source,
+      `insert into sallyport_tokens (hash, user_id, created_at, expires_at) values ('a', 'ann', 0, ${NOW} - ${5 * HOUR_MS})`,
+    );
+    const local = await doctor(["--page", PAGE]);
+    expect(local.code).toBe(0);
+    expect(local.one("clean-up")).toMatchObject({
+      status: "warning",
+      message: expect.stringContaining("There are tokens that clean-up could have removed 4 h ago."),
+      fix: expect.stringContaining("npx sallyport cleanup"),
+    });
+    expect((await doctor(["--production"])).one("clean-up")).toMatchObject({ status: "failed" });
+    await sqlAt(
+      database.source,
+      `insert into sallyport_connections (id, gateway_id, connection_id, view, connected_at, last_seen_at)
+        select 'a', id, 'a=', '/ws/chat', ${NOW} - ${30 * HOUR_MS}, 0 from sallyport_gateways`,
+    );
+    expect((await doctor()).one("clean-up")?.message).toContain(
+      "There are connections that clean-up could have removed 6 h ago.",
+    );
+    await sallyport(["cleanup"]);
+    expect((await doctor(["--production"])).one("clean-up")).toMatchObject({ status: "ok" });
+  });
+
+  test("prints the production checklist with --production", async () => {
+    await migrate();
+    const options = {
+      gatewayAuth: "none",
+      limits: { tokensPerUser: false },
+      allowMissingOrigin: true,
+      token: { expiresInSeconds: 3600 },
+    };
+    const { of } = await doctor(["--production"], { DOCTOR_OPTIONS: JSON.stringify(options) });
+    const [auth, limits] = of("settings");
+    expect(auth?.message).toContain('gatewayAuth is "none"');
+    expect(limits?.message).toBe("Limits are turned off: tokensPerUser.");
+    expect(of("tokens")[1]?.message).toContain("A token can be used for 3600 s.");
+    expect(of("origins").slice(1)).toMatchObject([
+      { status: "warning", message: expect.stringContaining("allowMissingOrigin is true") },
+      { status: "warning", message: expect.stringContaining("http://localhost:3000") },
+    ]);
+    const rows = [
+      "anonymous-access",
+      "view-permissions",
+      "handler-permissions",
+      "object-permissions",
+      "channel-access",
+      "handler-names",
+      "error-details",
+      "tests",
+    ];
+    expect(rows.map((check) => [check, of(check)[0]?.status])).toEqual([
+      ["anonymous-access", "ok"],
+      ["view-permissions", "ok"],
+      ["handler-permissions", "check by hand"],
+      ["object-permissions", "check by hand"],
+      ["channel-access", "ok"],
+      ["handler-names", "check by hand"],
+      ["error-details", "check by hand"],
+      ["tests", "check by hand"],
+    ]);
+    expect(of("object-permissions")[0]?.message).toContain("ChatView.send_message, channel rooms/:slug");
+    for (const check of rows) expect(of(check)).toHaveLength(1);
+    const local = await doctor();
+    expect(local.of("tests")).toEqual([]);
+  });
+
+  test("does not compare gateways that the app does not define", async () => {
+    await migrate();
+    await register({ name: "other", endpoint: REMOTE });
+    const { one } = await doctor([], { DOCTOR_CLIENT: "1" });
+    expect(one("definitions")).toMatchObject({
+      status: "skipped",
+      message: "Not compared, because the app does not define them: other.",
+    });
+    expect(one("hosts")).toMatchObject({ status: "skipped" });
+  });
+});
