@@ -7,16 +7,28 @@ const Message = z.object({ text: z.string().trim().min(1).max(2000) });
 const MessageId = z.object({ id: z.uuid() });
 const ROOM = { channel: "rooms/general" };
 
+/** The messages that clients receive. */
+export type ChatMessage =
+  | {
+      readonly type: "message";
+      readonly id: string;
+      readonly from: string | undefined;
+      readonly text: string;
+    }
+  | { readonly type: "removed"; readonly id: string };
+
 /** The WebSocket endpoint /ws/chat. Clients can call the fields that `handler()` made. */
 export class ChatView extends WebSocketView {
   static permissionsRequired = [chat.use];
   static defaultChannel = ROOM.channel;
 
   say = handler({ body: Message }, async ({ body, user, to }) => {
-    await to(ROOM).send({ type: "message", id: randomUUID(), from: user.id, text: body.text });
+    const message: ChatMessage = { type: "message", id: randomUUID(), from: user.id, text: body.text };
+    await to(ROOM).send(message);
   });
 
   remove = handler({ body: MessageId, permissionsRequired: [chat.moderate] }, async ({ body, to }) => {
-    await to(ROOM).send({ type: "removed", id: body.id });
+    const message: ChatMessage = { type: "removed", id: body.id };
+    await to(ROOM).send(message);
   });
 }

@@ -9,6 +9,8 @@ const webSocket = lambdaHandler(sallyport);
 
 /** One function for the events of the WebSocket API, for a schedule, and for the function URL. */
 export const handler = (event: LambdaEvent | WebSocketEvent, context: Context) =>
-  "version" in event && event.version === "2.0"
-    ? pages(event as LambdaEvent, context)
-    : webSocket(event, context);
+  isPageRequest(event) ? pages(event, context) : webSocket(event, context);
+
+function isPageRequest(event: LambdaEvent | WebSocketEvent): event is LambdaEvent {
+  return "version" in event && event.version === "2.0";
+}

@@ -2,7 +2,7 @@
 
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { connect, type Socket, type SocketState } from "sallyport/client";
-import type { ChatView } from "../src/chat-view.ts";
+import type { ChatMessage, ChatView } from "../src/chat-view.ts";
 
 interface Props {
   /** The WebSocket URL of API Gateway, or null if it is not known. */
@@ -12,11 +12,7 @@ interface Props {
   readonly signOut: () => void;
 }
 
-interface Message {
-  readonly id: string;
-  readonly from: string;
-  readonly text: string;
-}
+type Message = Extract<ChatMessage, { type: "message" }>;
 
 /** Why the user has no access. */
 interface Denial {
@@ -90,13 +86,13 @@ export function Chat({ url, user, signOut }: Props) {
 
 /** Keeps a connection while the component is shown. */
 function useChat(url: string | null) {
-  const socket = useRef<Socket<ChatView>>(undefined);
+  const socket = useRef<Socket<ChatView, ChatMessage>>(undefined);
   const [state, setState] = useState<SocketState>("connecting");
   const [denial, setDenial] = useState<Denial>();
   const [messages, setMessages] = useState<readonly Message[]>([]);
   useEffect(() => {
     if (url === null) return;
-    const opened = connect<ChatView>({ url, token: "/api/ws-token", view: "/ws/chat" });
+    const opened = connect<ChatView, ChatMessage>({ url, token: "/api/ws-token", view: "/ws/chat" });
     socket.current = opened;
     opened.on("state", (next) => {
       setState(next);
@@ -109,9 +105,8 @@ function useChat(url: string | null) {
       if (scope === "view") setDenial({ reason: "Your access has ended.", reference });
     });
     opened.on("message", (message) => {
-      const received = message as { readonly type?: unknown } & Message;
-      if (received.type === "message") setMessages((before) => [...before, received]);
-      if (received.type === "removed") setMessages((before) => before.filter(({ id }) => id !== received.id));
+      if (message.type === "message") setMessages((before) => [...before, message]);
+      else setMessages((before) => before.filter(({ id }) => id !== message.id));
     });
     return () => opened.close();
   }, [url]);
