@@ -1,9 +1,14 @@
 import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "rolldown";
-import { dts } from "rolldown-plugin-dts";
 
 // Bundles the compiled files in build/ into one file per entry point, with shared chunks.
+//
+// With --sources, it bundles the TypeScript of src/ instead, without a check and without types.
+// `npm start` uses this, because it takes a second.
+const isFromSources = process.argv.includes("--sources");
+const folder = isFromSources ? "src" : "build";
+const script = isFromSources ? ".ts" : ".js";
 const { dependencies, exports, peerDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
 
 /** Entry points by their path in dist/, without the extension. */
@@ -12,7 +17,7 @@ const names = Object.values(exports)
   .filter((name) => name !== undefined);
 const CLIENT = "client/socket";
 const inputs = (extension, ...names) =>
-  Object.fromEntries(names.map((name) => [name, `build/${name}${extension}`]));
+  Object.fromEntries(names.map((name) => [name, `${folder}/${name}${extension}`]));
 
 const packages = [...Object.keys(dependencies), ...Object.keys(peerDependencies)];
 const external = [/^node:/, ...packages.map((name) => new RegExp(`^${name}(/|$)`))];
@@ -28,29 +33,30 @@ const node = names.filter((name) => name !== CLIENT);
 
 const common = { external, checks: { pluginTimings: false } };
 
-const bundles = [
+const scripts = [
   {
-    input: inputs(".js", ...node, "cli/main", "cli/dev/lambda-runner"),
+    input: inputs(script, ...node, "cli/main", "cli/dev/lambda-runner"),
     platform: "node",
     ...common,
     output,
   },
   // The client is one file, because a page can load it without a bundler.
-  { input: inputs(".js", CLIENT), platform: "browser", ...common, output },
-  {
-    input: inputs(".d.ts", ...node, CLIENT),
-    platform: "node",
-    ...common,
-    plugins: [dts({ dtsInput: true })],
-    output: { ...output, entryFileNames: "[name].ts", chunkFileNames: "chunks/[name]-[hash].d.ts" },
-  },
+  { input: inputs(script, CLIENT), platform: "browser", ...common, output },
 ];
+const types = async () => ({
+  input: inputs(".d.ts", ...node, CLIENT),
+  platform: "node",
+  ...common,
+  plugins: [(await import("rolldown-plugin-dts")).dts({ dtsInput: true })],
+  output: { ...output, entryFileNames: "[name].ts", chunkFileNames: "chunks/[name]-[hash].d.ts" },
+});
 
 const written = new Set();
-for (const bundle of bundles) {
+for (const bundle of isFromSources ? scripts : [...scripts, await types()]) {
   const { output: files } = await build(bundle);
   for (const { fileName } of files) written.add(join("dist", fileName));
 }
+if (isFromSources) process.exit();
 // Outdated files are deleted last, so that a process that runs during a build finds its files.
 for (const name of readdirSync("dist", { recursive: true })) {
   const file = join("dist", name);
