@@ -42,20 +42,11 @@ export function addDev(program: Command, terminal: Terminal): void {
       "--gateway-port <number>",
       "the port of the local gateway on 127.0.0.1 (default: GATEWAY_PORT, or 3001)",
       gatewayPort,
-    )
-    .addHelpText("after", EXAMPLES);
+    );
   withJson(dev).action((command: readonly string[], options: DevOptions) =>
     startDev(terminal, command, options),
   );
 }
-
-const EXAMPLES = `
-Examples:
-  npx sallyport dev -- node src/server.ts
-  npx sallyport dev --port 8000 -- tsx src/server.ts
-  npx sallyport dev -- next dev
-  npx sallyport dev --embedded-postgres -- tsx src/server.ts
-  npx sallyport dev --lambda src/lambda.ts`;
 
 interface DevOptions extends Format {
   readonly lambda?: string;

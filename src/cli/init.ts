@@ -27,18 +27,11 @@ export function addInit(program: Command, terminal: Terminal): void {
     )
     .option("--no-install", "do not install the packages")
     .option("-y, --yes", "do not ask, and use the defaults")
-    .option("--dry-run", "print the changes, and write nothing")
-    .addHelpText("after", EXAMPLES);
+    .option("--dry-run", "print the changes, and write nothing");
   withJson(init).action((folder: string | undefined, options: InitOptions) =>
     runInit(terminal, folder, options),
   );
 }
-
-const EXAMPLES = `
-Examples:
-  npx sallyport init my-app
-  npx sallyport init my-app --template minimal --yes
-  npx sallyport init --dry-run`;
 
 interface InitOptions extends Format {
   readonly template?: TemplateName;

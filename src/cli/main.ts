@@ -1,12 +1,15 @@
 import { readFileSync } from "node:fs";
+import { styleText } from "node:util";
 import { Command, CommanderError } from "commander";
 import { printableLines } from "../format-value.ts";
 import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
+import { addCompletion } from "./completion.ts";
 import { addConnections } from "./connections.ts";
 import { addDecisions } from "./decisions.ts";
 import { addDev } from "./dev.ts";
 import { addDoctor } from "./doctor.ts";
+import { addExamples } from "./examples.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
 import { addInit } from "./init.ts";
@@ -65,7 +68,14 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
       'the module that exports the Sallyport object (default: "sallyport": { "app" } of package.json)',
     )
     .version(versionOf(), "-v, --version", "print the version")
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({
+      showGlobalOptions: true,
+      // Commander removes the colors if the output is no terminal, and for NO_COLOR.
+      styleTitle: (text) => styleText("bold", text),
+      styleCommandText: (text) => styleText("cyan", text),
+      styleSubcommandText: (text) => styleText("cyan", text),
+      styleOptionText: (text) => styleText("green", text),
+    });
   const terminal: Terminal = { ...output, app: () => program.opts<{ app?: string }>().app };
   addInit(program, terminal);
   addDev(program, terminal);
@@ -82,6 +92,8 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
   addCleanup(program, terminal);
   addGateway(program, terminal);
   addLocal(program, terminal);
+  addCompletion(program, terminal);
+  addExamples(program);
   redirectOutput(program, terminal);
   return program;
 }

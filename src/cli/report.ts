@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { printable } from "../format-value.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
-import type { Terminal } from "./terminal.ts";
+import type { Color, Terminal } from "./terminal.ts";
 
 /** The output of a command in both forms. */
 export interface Report {
@@ -10,6 +10,8 @@ export interface Report {
   readonly json: unknown;
   /** The lines of the text form. */
   readonly lines: readonly string[];
+  /** Returns the color of a line. Default: none. */
+  readonly color?: (line: string) => Color | undefined;
   /** Exit code. Default 0. */
   readonly code?: number;
 }
@@ -39,7 +41,8 @@ export function withJson(command: Command): Command {
 }
 
 /** Prints a report in the form that the options select. */
-export function print(terminal: Terminal, options: Format, { json, lines, code = 0 }: Report): void {
-  for (const line of options.json ? [JSON.stringify(json)] : lines) terminal.print(printable(line));
+export function print(terminal: Terminal, options: Format, { json, lines, color, code = 0 }: Report): void {
+  if (options.json) terminal.print(printable(JSON.stringify(json)));
+  else for (const line of lines) terminal.print(printable(line), color?.(line));
   terminal.end(code);
 }

@@ -4,10 +4,17 @@ import { printable } from "../format-value.ts";
 /** Colors of `util.styleText`. */
 export type Color = "green" | "yellow" | "red" | "gray" | "cyan";
 
-/** Colors the first character of a line. */
+/** Colors the first word of a line. */
 export function withColor(line: string, color: Color): string {
-  const [first = ""] = line;
+  const [first = ""] = line.split(" ", 1);
   return styleText(color, first) + line.slice(first.length);
+}
+
+/** Returns the color of a line that begins with an HTTP status, or undefined for another line. */
+export function statusColor(line: string): Color | undefined {
+  const [, status] = /^([2-5]\d\d) /.exec(line) ?? [];
+  if (status === undefined) return undefined;
+  return status < "300" ? "green" : status < "500" ? "red" : "yellow";
 }
 
 /** The output of a command, and its global option. */
@@ -15,7 +22,7 @@ export interface Terminal {
   /**
    * Writes a line to stdout.
    *
-   * @param color the color of the first character, if stdout is a terminal. Default: none
+   * @param color the color of the first word, if stdout is a terminal. Default: none
    */
   print(line: string, color?: Color): void;
   /** Writes a line to stderr. */

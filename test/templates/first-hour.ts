@@ -47,9 +47,12 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
       await signedIn(browser, app, signIn, "ann"),
       await signedIn(browser, app, signIn, "bob"),
     ];
+    const users: string[] = [];
     for (const page of [ann, bob]) {
-      const command = /npx sallyport users grant \S+ chat\.use/.exec(await denialOf(page))?.[0] ?? "";
+      const [command = "", user = ""] =
+        /npx sallyport users grant (\S+) chat\.use/.exec(await denialOf(page)) ?? [];
       await app.run(...command.split(" "));
+      users.push(user);
       await page.getByRole("button", { name: "Try again" }).click();
       await page.getByText(/: open$/).waitFor();
     }
@@ -57,8 +60,7 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
     await ann.getByRole("button", { name: "Send" }).click();
     for (const page of [ann, bob]) await page.getByRole("listitem").filter({ hasText: "hello" }).waitFor();
 
-    const user = /npx sallyport users grant (\S+)/.exec(await ann.locator("#command").innerHTML())?.[1] ?? "";
-    await app.run("npx", "sallyport", "users", "revoke", user, "chat.use");
+    await app.run("npx", "sallyport", "users", "revoke", users[0] ?? "", "chat.use");
     await ann.getByText("Your access has ended.").waitFor();
     const reference = /npx sallyport why (\S+)/.exec(await denialOf(ann))?.[1] ?? "";
     expect(await app.run("npx", "sallyport", "why", reference)).toContain("chat.use");

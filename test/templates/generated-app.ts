@@ -87,6 +87,9 @@ export class GeneratedApp {
       process.kill(-dev.pid, "SIGINT");
       await ended;
     }
-    await rm(resolve(this.folder, ".."), { recursive: true, force: true });
+    const [, data] = /^database .* data in (.+)$/m.exec(this.output) ?? [];
+    for (const folder of [resolve(this.folder, ".."), ...(data === undefined ? [] : [data])]) {
+      await rm(folder, { recursive: true, force: true });
+    }
   }
 }

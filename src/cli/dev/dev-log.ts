@@ -3,7 +3,7 @@ import type { HandledEvent } from "../../local/emulator.ts";
 import type { Sallyport } from "../../sallyport.ts";
 import { NewDecisions } from "../new-decisions.ts";
 import { type Format, print } from "../report.ts";
-import { oneLine, type Terminal } from "../terminal.ts";
+import { oneLine, statusColor, type Terminal } from "../terminal.ts";
 import { explainStored } from "../why.ts";
 import { type DevEvent, devEvent, EventLines } from "./event-lines.ts";
 
@@ -41,7 +41,7 @@ export class DevLog {
 
   /** Prints lines, or with `--json` one document. */
   print(json: { readonly type: string; readonly [field: string]: unknown }, lines: readonly string[]): void {
-    print(this.#terminal, this.#format, { json, lines });
+    print(this.#terminal, this.#format, { json, lines, color: statusColor });
   }
 
   /** Prints an event, or the denial that it caused. Returns immediately. */
