@@ -84,11 +84,8 @@ export function gatewayPolicies(
   definition: GatewayDefinition,
   options: PolicyOptions = {},
 ): { readonly deploy: PolicyDocument; readonly runtime: PolicyDocument } {
-  const { region, stage } = definition;
   const { apiId, former, ...given } = parseOptions("gatewayPolicies()", POLICY_OPTIONS, options);
   const account = given.account ?? definition.account ?? "*";
-  const connections = (method: string) =>
-    `arn:${partitionOf(region)}:execute-api:${region}:${account}:${apiId ?? "*"}/${stage}/${method}/@connections/*`;
   const statements = [
     ...apiStatements(definition, apiId),
     ...domainStatements(definition, apiId, former.filter(isDomain)),
@@ -96,11 +93,26 @@ export function gatewayPolicies(
     logStatement(definition, former.filter(isLog)),
     roleStatement(definition, account),
   ];
-  const calls = [connections("POST"), connections("DELETE"), connections("GET")];
+  const calls = connectionArns(definition, account, apiId ?? "*");
   return {
     deploy: policyOf(statements.filter(({ Resource }) => Resource.length > 0)),
-    runtime: policyOf([allow("SendAndClose", ["execute-api:ManageConnections"], calls)]),
+    runtime: policyOf([allow("SendAndClose", [MANAGE_CONNECTIONS], calls)]),
   };
+}
+
+/** The IAM action of every call of the Management API. */
+export const MANAGE_CONNECTIONS = "execute-api:ManageConnections";
+
+/** Returns the ARNs of the Management API that the app calls: send, close and look up. */
+export function connectionArns(
+  { region, stage }: Pick<GatewayDefinition, "region" | "stage">,
+  account: string,
+  apiId: string,
+): readonly string[] {
+  return ["POST", "DELETE", "GET"].map(
+    (method) =>
+      `arn:${partitionOf(region)}:execute-api:${region}:${account}:${apiId}/${stage}/${method}/@connections/*`,
+  );
 }
 
 function policyOf(Statement: readonly AllowStatement[]): PolicyDocument {

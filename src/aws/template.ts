@@ -184,7 +184,8 @@ function domainId(domains: readonly DomainOptions[], name: string): string {
   );
 }
 
-function numbered(id: string, index: number): string {
+/** Returns the name of the first, second, … of several resources or outputs: `Domain`, `Domain2`. */
+export function numbered(id: string, index: number): string {
   return index === 0 ? id : `${id}${index + 1}`;
 }
 

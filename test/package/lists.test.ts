@@ -29,7 +29,7 @@ test("benchmarks and tests import built files that have a source", () => {
   // else.
   const importers = ["bench/src", "test"].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-      .filter((file) => file.endsWith(".ts"))
+      .filter((file) => file.endsWith(".ts") && !/node_modules/.test(file))
       .map((file) => join(root, folder, file)),
   );
   const lost = importers.flatMap((file) =>
@@ -62,6 +62,42 @@ describe("lists that state the same facts agree", () => {
       const source = target.replace("./dist/", "").replace(/\.js$/, ".ts");
       expect(files, subpath).toContain(source);
     }
+  });
+
+  test("the lowest versions of aws-cdk-lib and constructs, and those of test/packages/cdk-lowest", () => {
+    const read = (file: string) => JSON.parse(readFileSync(join(root, file), "utf8"));
+    const { peerDependencies } = read("package.json");
+    const lowest = Object.fromEntries(
+      ["aws-cdk-lib", "constructs"].map((name) => [name, peerDependencies[name]?.replace("^", "")]),
+    );
+    expect(read("test/packages/cdk-lowest/package.json").dependencies).toEqual(lowest);
+  });
+
+  test("the recipes, docs/deployment.md and examples/deploy/README.md", () => {
+    const folders = readdirSync(join(root, "examples/deploy"), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && existsSync(join(entry.parentPath, entry.name, "README.md")))
+      .map(({ name }) => name)
+      .sort();
+    const [, part = ""] = readFileSync(join(root, "docs/deployment.md"), "utf8").split("\n## Recipes\n");
+    const [table = ""] = part.split(/\n#/);
+    expect([...table.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, name]) => name).sort()).toEqual(folders);
+    const overview = readFileSync(join(root, "examples/deploy/README.md"), "utf8");
+    expect([...overview.matchAll(/^\| \[([\w-]+)\]/gm)].map(([, name]) => name).sort()).toEqual(folders);
+  });
+
+  test("the properties of SallyportApi and docs/cdk.md", () => {
+    const documented = (heading: string) => {
+      const [, part = ""] = readFileSync(join(root, "docs/cdk.md"), "utf8").split(`\n${heading}\n`);
+      const [table = ""] = part.split(/\n#/);
+      return [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
+    };
+    const declared = (name: string) => {
+      const source = readFileSync(join(src, "cdk/api-props.ts"), "utf8");
+      const [, body = ""] = new RegExp(`export interface ${name} \\{([\\s\\S]*?)\\n\\}`).exec(source) ?? [];
+      return [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, property]) => property);
+    };
+    expect(documented("## Properties")).toEqual(declared("SallyportApiProps"));
+    expect(documented("### `domain`")).toEqual(declared("SallyportApiDomain"));
   });
 
   test("B36 limits and docs/lifecycle.md", () => {

@@ -43,7 +43,7 @@ const folderOf = (file: string) => (file.includes("/") ? file.slice(0, file.inde
 
 /** From the highest layer to the lowest. A file imports from its own layer and from lower ones. */
 const LAYERS = [
-  ["adapters", "cli", "testing", "index.ts", "aws.ts", "telemetry.ts"],
+  ["adapters", "cdk", "cli", "testing", "index.ts", "aws.ts", "telemetry.ts"],
   ["sallyport.ts", "create-services.ts"],
   ["http"],
   ["config.ts"],
@@ -115,6 +115,21 @@ describe("imports", () => {
         !["aws/provisioning.ts", LOCAL_ENTRY].includes(to),
     );
     expect(wrong).toEqual([]);
+  });
+
+  test("cdk/ imports aws/ and what validates its options", () => {
+    const wrong = imports.filter(
+      ({ from, to }) =>
+        folderOf(from) === "cdk" && !["cdk", "aws", "protocol", "options.ts"].includes(folderOf(to)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("only cdk/ imports aws-cdk-lib and constructs", () => {
+    const importing = files.filter((file) =>
+      /from "(?:aws-cdk-lib|constructs)["/]/.test(texts.get(file) ?? ""),
+    );
+    expect(importing.filter((file) => folderOf(file) !== "cdk")).toEqual([]);
   });
 
   test("only storage/ imports Kysely, and only it and the test helpers import its SQL", () => {

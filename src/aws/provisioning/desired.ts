@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Api } from "@aws-sdk/client-apigatewayv2";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../../protocol/gateway-call.ts";
-import { suffixOf } from "../../protocol/partitions.ts";
+import { partitionOf, suffixOf } from "../../protocol/partitions.ts";
 import type { Gateway } from "../../storage/stores/gateways.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { domainAddress } from "../definition-parts.ts";
@@ -151,11 +151,10 @@ function desiredIntegration(
       RequestParameters: requestParameters(secret),
     };
   }
-  const [, partition = "aws"] = target.lambda.split(":");
   return {
     ...common,
     IntegrationType: "AWS_PROXY",
-    IntegrationUri: `arn:${partition}:apigateway:${region}:lambda:path/2015-03-31/functions/${target.lambda}/invocations`,
+    IntegrationUri: `arn:${partitionOf(region)}:apigateway:${region}:lambda:path/2015-03-31/functions/${target.lambda}/invocations`,
     // The event of a function contains the context already.
     RequestParameters: {},
   };
