@@ -4,17 +4,17 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: [
-      "src/{auth,permissions,views,audit,revocation}/**/*.test.ts",
+      "src/{auth,permissions,views,audit,revocation,sending,events}/**/*.test.ts",
       "src/delivery/**/*.test.ts",
       "src/adapters/**/*.test.ts",
       "src/aws/*.test.ts",
       "src/testing/**/*.test.ts",
       "src/protocol/**/*.test.ts",
       "src/client/**/*.test.ts",
-      "src/{config,options,format-value,reported-promise,error-reporter,error-output}.test.ts",
+      "src/{config,format-value,reported-promise,error-reporter,error-output}.test.ts",
       "test/integration/{permissions,fail-closed,spoofing,robustness,gateways,access-endings,audience,reasons,guarantee,sending,statements,revocation,holes,edges,authorization,declared-rules}.test.ts",
-      "test/integration/{limits,limit-windows,connections-per-user,ended-sessions,unawaited-sends,error-reports}.test.ts",
-      "test/storage/{limits,gateways,decisions,ended-sessions,user-connections}.test.ts",
+      "test/integration/{limits,limit-windows,connections-per-user,ended-sessions,unawaited-sends,error-reports,joins,orphaned-connections,unrelated-changes,token-scope}.test.ts",
+      "test/storage/{limits,gateways,decisions,ended-sessions,user-connections,change-numbers}.test.ts",
       "test/django/{permissions,package-statements}.test.ts",
       "test/property/no-leak.test.ts",
     ],

@@ -76,7 +76,7 @@ export async function cleanup(
     tokens: await inBatches((limit) => services.store.tokens.removeExpired(limit)),
     endedSessions: await inBatches((limit) => endedSessions.removeOld(limit)),
     counters: await inBatches((limit) => services.store.limits.removeEnded(limit)),
-    decisions: await inBatches((limit) => services.reports.decisionLog.removeOld(limit)),
+    decisions: await removedRows(services.reports.decisionLog.removeOld()),
     audit:
       days === undefined
         ? 0
@@ -85,12 +85,24 @@ export async function cleanup(
 }
 
 async function inBatches(remove: (limit: number) => Promise<number>): Promise<number> {
+  // A concurrent cleanup can remove some rows of a batch, so only an empty batch is the last one.
+  return removedRows(
+    (async function* () {
+      for (let removed = 1; removed > 0; ) {
+        removed = await remove(BATCH);
+        yield removed;
+      }
+    })(),
+  );
+}
+
+/** Runs a removal to its end, with a pause after each step. Returns the number of removed rows. */
+async function removedRows(steps: AsyncGenerator<number>): Promise<number> {
   for (let total = 0; ; ) {
     const startedAt = performance.now();
-    const removed = await remove(BATCH);
-    total += removed;
-    // A concurrent cleanup can remove some rows of a batch, so only an empty batch is the last one.
-    if (removed === 0) return total;
+    const { done, value } = await steps.next();
+    if (done) return total;
+    total += value;
     await sleep(Math.min(MAX_PAUSE_MS, performance.now() - startedAt));
   }
 }

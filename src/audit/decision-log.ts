@@ -12,6 +12,7 @@ import {
 import type { DecisionRow, DecisionStore, StoredDecision } from "../storage/stores/decisions.ts";
 import { yieldToEventLoop } from "../timing.ts";
 import type { Decision } from "./decision.ts";
+import { sweepDecisions } from "./decision-sweep.ts";
 import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 
 /** Which decisions are stored, and for how long. */
@@ -67,10 +68,11 @@ const DECISION_FILTER = optionsOf<DecisionFilter>()({
   limit: rowLimit,
 });
 
-/** The maximum number of rows that one statement of a sweep removes. */
-const ROWS_PER_SWEEP = 1000;
-/** The maximum number of statements per sweep. The next sweep removes the remaining rows. */
-const MAX_BATCHES = 500;
+/**
+ * The maximum number of steps per call of {@link DecisionLog.sweep}. The next call continues. The
+ * revocation poller waits for a call.
+ */
+const STEPS_PER_CALL = 20;
 /** The minimum time between two sweeps, in milliseconds. */
 const SWEEP_MS = 60_000;
 const DAY_MS = 24 * 60 * 60_000;
@@ -95,6 +97,8 @@ export class DecisionLog {
   #pending: Decision[] = [];
   #writing: Promise<void> = Promise.resolve();
   #sweptAt = performance.now();
+  /** The sweep that an earlier call started and did not finish. */
+  #sweeping: AsyncGenerator<number, void, undefined> | undefined;
   #countedAt = 0;
 
   constructor(
@@ -161,18 +165,23 @@ export class DecisionLog {
   }
 
   /**
-   * Removes expired and surplus decisions, at most once per minute. Failures are passed to
-   * `onError`.
+   * Removes old and surplus decisions, at most once per minute. A call does a limited amount of
+   * work, and the next call continues. Failures are passed to `onError`.
    */
   async sweep(): Promise<void> {
-    if (performance.now() - this.#sweptAt < SWEEP_MS) return;
-    this.#sweptAt = performance.now();
+    if (!this.#sweeping) {
+      if (performance.now() - this.#sweptAt < SWEEP_MS) return;
+      this.#sweptAt = performance.now();
+      this.#sweeping = this.removeOld();
+    }
     try {
-      for (let batch = 0; batch < MAX_BATCHES; batch++) {
-        if ((await this.removeOld(ROWS_PER_SWEEP)) === 0) return;
-        await yieldToEventLoop();
+      for (let step = 0; step < STEPS_PER_CALL && this.#sweeping; step++) {
+        const { done } = await this.#sweeping.next();
+        if (done) this.#sweeping = undefined;
+        else await yieldToEventLoop();
       }
     } catch (error) {
+      this.#sweeping = undefined;
       this.#listener.onError(error, "removing old decisions");
     }
   }
@@ -216,13 +225,12 @@ export class DecisionLog {
   }
 
   /**
-   * Removes expired decisions. If there are none, removes surplus decisions.
+   * Removes old and surplus decisions in small steps. See {@link sweepDecisions}.
    *
-   * @returns how many were removed, at most `limit`
+   * @returns the number of rows that each step removed, which can be 0
    */
-  async removeOld(limit: number): Promise<number> {
-    const expired = await this.#store.removeUntil(Date.now() - this.#keepMs, limit);
-    return expired || (await this.#store.removeSurplus(this.#maxRows, limit));
+  removeOld(): AsyncGenerator<number, void, undefined> {
+    return sweepDecisions(this.#store, { until: Date.now() - this.#keepMs, maxRows: this.#maxRows });
   }
 }
 

@@ -23,7 +23,7 @@ test.each([
 ] as const)("a reading is out of date after a change of $scope $subject", (subject) => {
   const changed = new ChangedSubjects();
   const before = changed.sequence;
-  changed.mark([{ scope: "user", subject: "bob" }, subject]);
+  changed.mark([subject]);
   expect(changed.isStale(reading(), before)).toBe(true);
   expect(changed.isStale(reading(), changed.sequence)).toBe(false);
 });

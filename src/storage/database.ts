@@ -107,11 +107,6 @@ export interface SharedTransactionOptions {
    * none.
    */
   readonly lock?: string | undefined;
-  /**
-   * Whether a statement can take longer than three seconds, because it reads many rows. Default
-   * false.
-   */
-  readonly isSlow?: boolean;
 }
 
 /**

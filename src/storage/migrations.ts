@@ -228,7 +228,7 @@ async function createRecords(db: Kysely<unknown>): Promise<void> {
     .execute();
   await index(db, "sallyport_decisions", ["at"]);
   await index(db, "sallyport_decisions", ["verdict", "at"]);
-  await index(db, "sallyport_decisions", ["user_id", "at"]);
+  await index(db, "sallyport_decisions", ["user_id", "at", "reference"]);
 
   await db.schema
     .createTable("sallyport_rules")

@@ -286,10 +286,12 @@ class PostgresDatabase implements Database {
 
   sharedTransaction<Result>(
     work: (db: Kysely<Tables>) => Promise<Result>,
-    { lock: secondLock, isSlow = false }: SharedTransactionOptions = {},
+    { lock: secondLock }: SharedTransactionOptions = {},
   ): Promise<Result> {
-    const statementTimeoutMs = isSlow ? STATEMENT_TIMEOUT_MS : SHARED_TIMEOUT_MS;
-    return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock, statementTimeoutMs }, work);
+    return this.#transaction(
+      { lock: "pg_advisory_xact_lock_shared", secondLock, statementTimeoutMs: SHARED_TIMEOUT_MS },
+      work,
+    );
   }
 
   rollbackTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {

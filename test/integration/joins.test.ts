@@ -1,5 +1,6 @@
-import type { Kysely } from "kysely";
+import { type Kysely, sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { JOINS_AT_ONCE } from "../../src/events/join.ts";
 import { defineChannel, definePermissions, handler, WebSocketView } from "../../src/index.ts";
 import type { Tables } from "../../src/storage/database.ts";
 import { changedStorage, isPostgres, storageAt } from "../postgres/database.ts";
@@ -12,12 +13,13 @@ class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.use];
   enter = handler(async ({ join }) => join("rooms/one"));
   move = handler(async ({ move }) => move("rooms/two"));
+  ping = handler(async () => "pong");
 }
 
 /** Runs after the permissions of a join were read and before its membership is written. */
-let beforeWrite: () => Promise<unknown>;
+let beforeWrite: (lock: string | undefined) => Promise<unknown>;
 /** Runs in the transaction of a join, before the statement that writes its membership. */
-let beforeJoin: () => Promise<unknown>;
+let beforeJoin: (db: Kysely<Tables>) => Promise<unknown>;
 let trips: number;
 let world: World;
 
@@ -32,13 +34,13 @@ beforeEach(async () => {
     storage: (source) => {
       const storage = storageAt(source);
       return changedStorage(storage, {
-        executeBatch: async (...given) => {
+        executeBatch: async (statements, options) => {
           trips++;
-          await beforeWrite();
-          return storage.executeBatch(...given);
+          await beforeWrite(options?.lock);
+          return storage.executeBatch(statements, options);
         },
         sharedTransaction: (work, options) =>
-          storage.sharedTransaction((db) => work(withHook(db, () => beforeJoin())), options),
+          storage.sharedTransaction((db) => work(withHook(db, () => beforeJoin(db))), options),
       });
     },
   });
@@ -78,6 +80,67 @@ test("a join and a move each write in one round trip on PostgreSQL", async () =>
   expect(await ann.call("move")).toMatchObject({ ok: true });
   expect(trips).toBe(isPostgres ? 2 : 0);
   expect(await channels()).toEqual([{ channel: "rooms/two" }]);
+});
+
+describe.runIf(isPostgres)("on PostgreSQL", () => {
+  beforeEach(async () => {
+    for (const user of ["bob", "cat"]) {
+      for (const permission of [chat.use, chat.read]) await world.sallyport.access.grant(user, permission);
+    }
+  });
+
+  test("connects and joins of other connections run while the transaction of a join is open", async () => {
+    const [ann, bob] = [await connected(), await world.connect("bob")];
+    // After a change of another user, the join takes a transaction.
+    beforeWrite = async () => {
+      beforeWrite = async () => undefined;
+      await world.sallyport.access.grant("eve", chat.use);
+    };
+    let isOpen = false;
+    beforeJoin = async (db) => {
+      beforeJoin = async () => undefined;
+      isOpen = true;
+      // Statements keep the server from ending an idle transaction.
+      while (isOpen) await sql`select pg_sleep(0.05)`.execute(db);
+    };
+    const entering = ann.call("enter");
+    await expect.poll(() => isOpen).toBe(true);
+    // In one statement, and in a transaction.
+    expect(await bob.call("enter")).toMatchObject({ ok: true });
+    beforeWrite = async () => {
+      beforeWrite = async () => undefined;
+      await world.sql("update sallyport_counters set count = count + 1 where key = 'changes recorded'");
+    };
+    expect(await bob.call("move")).toMatchObject({ ok: true });
+    const cat = await world.connect("cat", { channel: "rooms/one" });
+    expect(await channels()).toEqual([{ channel: "rooms/one" }, { channel: "rooms/two" }]);
+    expect(await cat.call("move")).toMatchObject({ ok: true });
+    expect(ann.received).toEqual([]);
+    isOpen = false;
+    expect(await entering).toMatchObject({ ok: true });
+  });
+
+  test("at most four joins of a process write at the same time, and the others wait", async () => {
+    const members = await Promise.all(Array.from({ length: 12 }, () => world.connect("ann")));
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let writing = 0;
+    beforeWrite = async (lock) => {
+      if (!lock?.startsWith("channels of ")) return;
+      writing++;
+      await held;
+    };
+    const entering = members.map((member) => member.call("enter"));
+    await expect.poll(() => writing).toBe(JOINS_AT_ONCE);
+    const bob = await world.connect("bob");
+    for (let times = 0; times < 5; times++) expect(await bob.call("ping")).toMatchObject({ ok: true });
+    expect(writing).toBe(JOINS_AT_ONCE);
+    release();
+    for (const answer of await Promise.all(entering)) expect(answer).toMatchObject({ ok: true });
+    expect(writing).toBe(12);
+  });
 });
 
 describe.runIf(isPostgres)("between the permission check and the write of a join", () => {

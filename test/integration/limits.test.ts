@@ -233,6 +233,45 @@ describe("a view with its own limits", () => {
     expect(await connects("/ws/limited", 2, "bob")).toEqual([200, 200]);
   });
 
+  test("counts only its own failed connects, against its own value", async () => {
+    class GuardedView extends WebSocketView {
+      static override signedIn = true;
+      static override limits = { failedConnectsPerIp: 1 };
+      ping = handler(() => "pong");
+    }
+    class OpenView extends WebSocketView {
+      static override signedIn = true;
+      static override limits = { failedConnectsPerIp: false };
+      ping = handler(() => "pong");
+    }
+    const views = { "/ws/guarded": GuardedView, "/ws/plain": PlainView, "/ws/open": OpenView };
+    await open({ views, limits: { failedConnectsPerIp: 2 } });
+    const guesses = async (view: string, count: number) => {
+      const statuses: number[] = [];
+      for (let index = 0; index < count; index++) {
+        const response = await world.event(`${view}/connect?ws_token=${BAD_TOKEN}`, {
+          connectionId: `${view.slice(-4)}${index}AAAAAAAAAA=`,
+          "x-sallyport-secret": world.secret,
+          "x-sallyport-source-ip": "203.0.113.5",
+          origin: ORIGIN,
+        });
+        statuses.push(response.status);
+      }
+      return statuses;
+    };
+    expect(await guesses("/ws/guarded", 2)).toEqual([403, 429]);
+    expect(world.decisions.at(-1)?.message).toMatch(
+      /^Address 203\.0\.113\.5 has reached failedConnectsPerIp of view \/ws\/guarded, which allows 1/,
+    );
+    expect(await guesses("/ws/plain", 3)).toEqual([403, 403, 429]);
+    expect(await guesses("/ws/open", 5)).toEqual([403, 403, 403, 403, 403]);
+    // A valid token is accepted, no matter how many connects failed at its address.
+    expect(await connects("/ws/guarded", 1)).toEqual([200]);
+    expect(await counted()).toEqual(
+      expect.arrayContaining(["failedConnectsPerIp 203.0.113.5 1", "failedConnectsPerIp 203.0.113.5 2"]),
+    );
+  });
+
   test("counts only the tokens that were requested with its path", async () => {
     class TokenView extends WebSocketView {
       static override signedIn = true;

@@ -205,13 +205,14 @@ describe("the decision log", () => {
 
   test("deletes the oldest decisions beyond maxRows and keepDays", async () => {
     await world.close();
+    // Before the app is created, because the fake clock starts at 0.
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
     world = await open({ decisionLog: { sampleAllowed: 0, maxRows: 10, keepDays: 1 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann");
     const references: string[] = [];
     for (let i = 0; i < 20; i++)
       references.push((await ann.call("delete_message", { message_id: i })).reference as string);
-    vi.useFakeTimers({ toFake: ["Date", "performance"] });
     vi.advanceTimersByTime(61_000);
     const last = (await ann.call("delete_message", { message_id: 1 })).reference as string;
     await world.sallyport.enforce();

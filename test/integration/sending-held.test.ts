@@ -1,6 +1,12 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
+import {
+  DeliveryError,
+  type DeliveryReport,
+  defineChannel,
+  handler,
+  WebSocketView,
+} from "../../src/index.ts";
 import { INTERNAL } from "../../src/internal.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
@@ -99,6 +105,46 @@ describe("a handler's send", () => {
     turns = 80;
     await ann.result("three");
     expect(ann.received.filter((frame) => typeof frame === "string")).toEqual(["a", "b", "c"]);
+  });
+});
+
+describe("a full send queue", () => {
+  /** A message of which eight fit into the smallest queue of 1 MiB. */
+  const LARGE = "x".repeat(120 * 1024);
+  const QUEUE_BYTES = 1024 * 1024;
+
+  test("rejects a send after ten seconds, and accepts it when there is space again", async () => {
+    await open({
+      apiGateway: { concurrency: 32, maxRequestsPerSecond: false, maxQueuedBytes: QUEUE_BYTES },
+      instances: 1,
+    });
+    await gateway.open(world, "g", "ann", 1, 9);
+    let release: (status: number) => void = () => undefined;
+    const held = new Promise<number>((resolve) => {
+      release = resolve;
+    });
+    gateway.answer = () => held;
+    const send = (n: number) => world.sallyport.to({ connection: `0000${n}` }).send(LARGE);
+    const sending = [1, 2, 3, 4, 5, 6, 7, 8].map(send);
+    await expect.poll(() => gateway.calls.length).toBe(8);
+    stopTimers();
+    const waiting = send(9).catch((error: unknown) => error);
+    let isRejected = false;
+    void waiting.then(() => {
+      isRejected = true;
+    });
+    await vi.advanceTimersByTimeAsync(9999);
+    expect(isRejected).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    const error = await waiting;
+    expect(error).toBeInstanceOf(DeliveryError);
+    expect(error).toMatchObject({ code: "SALLYPORT_QUEUE_FULL", status: 503 });
+    expect(gateway.calls.length).toBe(8);
+    vi.useRealTimers();
+    release(200);
+    for (const report of await Promise.all(sending)) expect(report).toMatchObject({ sent: 1 });
+    expect(await send(9)).toMatchObject({ sent: 1 });
+    expect(world.errors).toEqual([]);
   });
 });
 

@@ -113,6 +113,34 @@ describe.each(Object.entries(operations))("a handler that calls %s", (_name, ope
   });
 });
 
+describe("a handler that calls leave() without await", () => {
+  beforeEach(async () => {
+    await world.sallyport.access.grant("ann", chat.moderate);
+  });
+
+  test("answers the client, and the connection leaves the channel", async () => {
+    const ann = await world.connect("ann", { channel: "secret/x" });
+    act = ({ leave }) => void leave();
+    expect(await ann.result("act", { room: "secret/x" })).toBe("handled");
+    await expect.poll(() => world.sql("select channel from sallyport_memberships")).toEqual([]);
+    expect([world.decisions, world.errors]).toEqual([[], []]);
+  });
+
+  test("answers the client, and a failure is reported once", async () => {
+    const ann = await world.connect("ann", { channel: "secret/x" });
+    act = async ({ leave }) => {
+      await world.sql("alter table sallyport_memberships rename to away");
+      void leave();
+    };
+    expect(await ann.result("act", { room: "secret/x" })).toBe("handled");
+    await expect.poll(() => world.errors.length).toBe(1);
+    await world.sql("alter table away rename to sallyport_memberships");
+    await world.sallyport.flush();
+    expect(world.errors.splice(0)).toHaveLength(1);
+    expect(world.decisions).toEqual([]);
+  });
+});
+
 test("reports a denial once for an unawaited promise chain, and once for Promise.all", async () => {
   const ann = await world.connect("ann");
   act = ({ to, body }) => {

@@ -5,6 +5,7 @@ import { limitsSchema } from "../../src/auth/limits.ts";
 import { parseOptions } from "../../src/options.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { VIEW_OPTION_NAMES } from "../../src/views/view-options.ts";
+import mutationTests from "../../vitest.mutation.config.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const src = join(root, "src");
@@ -12,6 +13,13 @@ const src = join(root, "src");
 const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter(
   (file) => file.endsWith(".ts") && !file.endsWith(".test.ts"),
 );
+
+/** Expands `{a,b}` in a pattern. */
+function withoutBraces(pattern: string): string[] {
+  const [all, names] = /\{([^}]*)\}/.exec(pattern) ?? [];
+  if (all === undefined || names === undefined) return [pattern];
+  return names.split(",").flatMap((name) => withoutBraces(pattern.replace(all, name)));
+}
 
 /** Returns the names that the error about an unknown option lists. */
 function knownOptions(call: () => unknown): string[] {
@@ -123,6 +131,19 @@ describe("lists that state the same facts agree", () => {
     for (const name of ["token", "apiGateway", "decisionLog"])
       expect(documented(`### \`${name}\``), name).toEqual(nested(name));
     expect(documented("## Views")).toEqual([...VIEW_OPTION_NAMES].sort());
+  });
+
+  test("the files of mutation testing and the files that exist", () => {
+    const { mutate } = JSON.parse(readFileSync(join(root, "stryker.config.json"), "utf8")) as {
+      mutate: readonly string[];
+    };
+    expect(mutate.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+    expect(mutate.length).toBe(new Set(mutate).size);
+    const tests = mutationTests.test?.include?.flatMap(withoutBraces) ?? [];
+    expect(tests.length).toBeGreaterThan(20);
+    // Of a pattern, only the folder is checked.
+    const places = tests.map((path) => path.replace(/\/[^/]*\*.*$/, ""));
+    expect(places.filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
   test("the files of the events and docs/lifecycle.md", () => {

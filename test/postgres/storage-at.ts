@@ -22,9 +22,9 @@ export function storageAt(source: string): Database {
 /** Opens the storage over a Kysely instance that reports each statement it sends. */
 export function watchedStorageAt(
   source: string,
-  onStatement: (sql: string) => void,
+  onStatement: (sql: string, query: CompiledQuery) => void,
 ): Database & AsyncDisposable {
-  const log = (event: LogEvent) => onStatement(event.query.sql);
+  const log = (event: LogEvent) => onStatement(event.query.sql, event.query);
   const { url, options } = schemaOf(source);
   const kysely = source.startsWith("postgres:")
     ? new Kysely({ dialect: new PostgresDialect({ pool: new Pool({ connectionString: url }) }), log })

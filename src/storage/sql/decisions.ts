@@ -1,13 +1,20 @@
-import type { Kysely } from "kysely";
-import type { Database, Tables } from "../database.ts";
-import type { DecisionQuery, DecisionRow, DecisionStore, StoredDecision } from "../stores/decisions.ts";
+import type { Database } from "../database.ts";
+import type {
+  DecisionCounts,
+  DecisionKey,
+  DecisionPosition,
+  DecisionQuery,
+  DecisionRow,
+  DecisionStore,
+  StoredDecision,
+} from "../stores/decisions.ts";
 
 /** Rows per INSERT. A row has 12 values, and a statement accepts at most 32 766 values. */
 const ROWS_PER_INSERT = 500;
-/** Name of the lock under which surplus rows are counted and removed. */
-const SWEEP_LOCK = "decisions sweep";
-/** The number of users that are compared when the table has too many rows. */
-const COMPARED_USERS = 200;
+/** Name of the lock under which surplus rows are removed. */
+const REMOVAL_LOCK = "decisions removal";
+/** The position before all decisions of users. An id of a user is not empty. */
+const FIRST_OF_USERS: DecisionPosition = { userId: "", at: 0, reference: "" };
 
 /** Writes and reads the stored decisions. */
 export class SqlDecisions implements DecisionStore {
@@ -75,77 +82,112 @@ export class SqlDecisions implements DecisionStore {
     return Number(numDeletedRows);
   }
 
-  async removeSurplus(maxRows: number, limit: number): Promise<number> {
-    const rows = await this.#database.db
-      .selectFrom("sallyport_decisions")
-      .select(({ fn }) => fn.countAll<number>().as("count"))
+  async countByUser(after: DecisionPosition | undefined, limit: number): Promise<DecisionCounts> {
+    const page = this.#inOrder(after);
+    const last = await page
+      .select(["user_id as userId", "at", "reference"])
+      .offset(limit - 1)
+      .limit(1)
       .executeTakeFirst();
-    if (Number(rows?.count ?? 0) <= maxRows) return 0;
-    // Other processes can do the same, so the rows are counted and removed under one lock.
-    return this.#database.sharedTransaction((db) => this.#removeOldestOfMost(db, maxRows, limit), {
-      lock: SWEEP_LOCK,
-      isSlow: true,
-    });
-  }
-
-  async #removeOldestOfMost(db: Kysely<Tables>, maxRows: number, limit: number): Promise<number> {
-    const users = await db
-      .selectFrom("sallyport_decisions")
-      .select(({ fn }) => [
-        "user_id",
-        fn.countAll<number>().as("count"),
-        this.#database.sql<number>`sum(count(*)) over ()`.as("total"),
-      ])
+    const end = last && { ...last, at: Number(last.at) };
+    // Up to `end`, because another process can remove decisions of this page in between.
+    const counted = end ? this.#inOrder(after, end) : page.limit(limit);
+    const counts = await this.#database.db
+      .selectFrom(counted.select("user_id").as("page"))
+      .select(({ fn }) => ["user_id as userId", fn.countAll<number>().as("count")])
       .groupBy("user_id")
-      .orderBy("count", "desc")
-      .limit(COMPARED_USERS)
       .execute();
-    const surplus = Number(users[0]?.total ?? 0) - maxRows;
-    if (surplus <= 0) return 0;
-    const counts = users.map(({ count }) => Number(count));
-    // Other users have at most as many rows as the last user here. The next batch compares them.
-    const least = users.length < COMPARED_USERS ? 0 : Math.min(counts.at(-1) ?? 0, (counts[0] ?? 1) - 1);
-    const share = Math.max(fairShare(counts, surplus), least);
-    let removed = 0;
-    // Counting reads the whole table, so one count is used for many users.
-    for (const { user_id, count } of users) {
-      const rows = Math.min(Number(count) - share, surplus - removed, limit - removed);
-      if (rows <= 0) break;
-      removed += await removeOldestOf(db, user_id, rows);
+    const isWithoutUser = (after?.userId ?? null) === null;
+    return {
+      counts: counts.map(({ userId, count }) => ({ userId, count: Number(count) })),
+      end: end ?? (isWithoutUser ? FIRST_OF_USERS : undefined),
+    };
+  }
+
+  async positionOf(
+    userId: string | null,
+    before: DecisionKey | undefined,
+    count: number,
+  ): Promise<DecisionKey | undefined> {
+    const row = await this.#ofUser(userId, { before })
+      .select(["at", "reference"])
+      .orderBy("user_id", "desc")
+      .orderBy("at", "desc")
+      .orderBy("reference", "desc")
+      .offset(count - 1)
+      .limit(1)
+      .executeTakeFirst();
+    return row && toKey(row);
+  }
+
+  async keysOf(
+    userId: string | null,
+    range: { readonly after: DecisionKey | undefined; readonly before: DecisionKey | undefined },
+    limit: number,
+  ): Promise<readonly DecisionKey[]> {
+    const rows = await this.#ofUser(userId, range)
+      .select(["at", "reference"])
+      .orderBy("user_id")
+      .orderBy("at")
+      .orderBy("reference")
+      .limit(limit)
+      .execute();
+    return rows.map(toKey);
+  }
+
+  remove(references: readonly string[]): Promise<number> {
+    // Two processes can remove the same rows in a different order, and would wait for each other.
+    return this.#database.sharedTransaction(
+      async (db) => {
+        const { numDeletedRows } = await db
+          .deleteFrom("sallyport_decisions")
+          .where("reference", "in", references)
+          .executeTakeFirst();
+        return Number(numDeletedRows);
+      },
+      { lock: REMOVAL_LOCK },
+    );
+  }
+
+  /** Selects decisions between two positions. Those without a user come before all others. */
+  #inOrder(after: DecisionPosition | undefined, end?: DecisionPosition) {
+    const { sql } = this.#database;
+    if (after === undefined || after.userId === null) {
+      const page = this.#ofUser(null, { after }).orderBy("user_id").orderBy("at").orderBy("reference");
+      return end ? page.where(sql<boolean>`(at, reference) <= (${end.at}, ${end.reference})`) : page;
     }
-    return removed;
+    const key = sql`(user_id, at, reference)`;
+    const page = this.#database.db
+      .selectFrom("sallyport_decisions")
+      .where(sql<boolean>`${key} > (${after.userId}, ${after.at}, ${after.reference})`)
+      .orderBy("user_id")
+      .orderBy("at")
+      .orderBy("reference");
+    return end ? page.where(sql<boolean>`${key} <= (${end.userId}, ${end.at}, ${end.reference})`) : page;
+  }
+
+  /**
+   * Selects decisions of a user, or those without a user, between two positions.
+   *
+   * Order them by all columns of the index. For `user_id is null`, PostgreSQL sorts otherwise.
+   */
+  #ofUser(
+    userId: string | null,
+    {
+      after,
+      before,
+    }: { readonly after?: DecisionKey | undefined; readonly before?: DecisionKey | undefined },
+  ) {
+    const { db, sql } = this.#database;
+    let query = db.selectFrom("sallyport_decisions").where("user_id", userId === null ? "is" : "=", userId);
+    if (after) query = query.where(sql<boolean>`(at, reference) > (${after.at}, ${after.reference})`);
+    if (before) query = query.where(sql<boolean>`(at, reference) < (${before.at}, ${before.reference})`);
+    return query;
   }
 }
 
-async function removeOldestOf(db: Kysely<Tables>, user: string | null, rows: number): Promise<number> {
-  const oldest = db
-    .selectFrom("sallyport_decisions")
-    .select("reference")
-    .where("user_id", user === null ? "is" : "=", user)
-    .orderBy("at")
-    .orderBy("reference", "desc")
-    .limit(rows);
-  const { numDeletedRows } = await db
-    .deleteFrom("sallyport_decisions")
-    .where("reference", "in", oldest)
-    .executeTakeFirst();
-  return Number(numDeletedRows);
-}
-
-/**
- * Returns how many rows each user can keep. The users with more rows lose `surplus` rows in total.
- *
- * @param counts the number of rows of each user, largest first
- */
-export function fairShare(counts: readonly number[], surplus: number): number {
-  let [sum, users] = [0, 0];
-  for (const [index, count] of counts.entries()) {
-    sum += count;
-    users = index + 1;
-    // The users so far can lose the surplus and still have as many rows as the next user.
-    if (sum - users * (counts[users] ?? 0) >= surplus) break;
-  }
-  return Math.max(0, Math.floor((sum - surplus) / users));
+function toKey({ at, reference }: DecisionKey): DecisionKey {
+  return { at: Number(at), reference };
 }
 
 function toRow(decision: StoredDecision) {

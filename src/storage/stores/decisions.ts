@@ -33,6 +33,24 @@ export interface DecisionQuery {
   readonly limit: number;
 }
 
+/** Position of a decision among those of its user, in the order of time. */
+export interface DecisionKey {
+  readonly at: number;
+  readonly reference: string;
+}
+
+/** Position of a decision among all decisions, in the order of users and time. */
+export interface DecisionPosition extends DecisionKey {
+  readonly userId: string | null;
+}
+
+/** A page of decisions, counted by user. */
+export interface DecisionCounts {
+  readonly counts: readonly { readonly userId: string | null; readonly count: number }[];
+  /** The end of the page. Undefined if it is the last page. */
+  readonly end: DecisionPosition | undefined;
+}
+
 /** The stored decisions. Each operation is atomic. */
 export interface DecisionStore {
   /**
@@ -60,10 +78,30 @@ export interface DecisionStore {
   removeUntil(until: number, limit: number): Promise<number>;
 
   /**
-   * Removes the oldest decisions of the users with the most, if there are more than `maxRows`.
-   * Users with few decisions keep them. Clients without a user count as one user.
+   * Counts the decisions of each user, one page at a time. Clients without a user count as one
+   * user. A page reads at most `limit` rows.
    *
-   * @returns how many were removed, at most `limit`
+   * @param after the end of the previous page. Undefined for the first page
    */
-  removeSurplus(maxRows: number, limit: number): Promise<number>;
+  countByUser(after: DecisionPosition | undefined, limit: number): Promise<DecisionCounts>;
+
+  /**
+   * Returns the position of the last of the `count` newest decisions of a user that are older than
+   * `before`, or undefined if there are fewer. It reads at most `count` rows.
+   */
+  positionOf(
+    userId: string | null,
+    before: DecisionKey | undefined,
+    count: number,
+  ): Promise<DecisionKey | undefined>;
+
+  /** Returns the decisions of a user between two positions, oldest first. */
+  keysOf(
+    userId: string | null,
+    range: { readonly after: DecisionKey | undefined; readonly before: DecisionKey | undefined },
+    limit: number,
+  ): Promise<readonly DecisionKey[]>;
+
+  /** Removes decisions by their references. Returns how many were removed. */
+  remove(references: readonly string[]): Promise<number>;
 }

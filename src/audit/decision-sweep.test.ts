@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { fairShare } from "./decisions.ts";
+import { fairShare } from "./decision-sweep.ts";
 
 describe("fairShare()", () => {
   test.each([
