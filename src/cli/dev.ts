@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
+import { gatewaySecret } from "../aws.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
@@ -75,7 +76,9 @@ async function startDev(terminal: Terminal, command: readonly string[], options:
   loadEnvironment();
   const database = options.embeddedPostgres ? await startEmbeddedPostgres() : undefined;
   try {
-    await withApp(terminal.app(), (sallyport) => runDev({ sallyport, terminal, command, options, database }));
+    await withApp(terminal.app(), (sallyport) =>
+      runDev({ sallyport, terminal, command, options, database, invokeKey: gatewaySecret() }),
+    );
   } finally {
     await database?.stop();
   }
@@ -88,6 +91,8 @@ interface Run {
   /** The command of the server. Empty with `--lambda`. */
   readonly command: readonly string[];
   readonly options: DevOptions;
+  /** Key of the invocations of a function. */
+  readonly invokeKey: string;
   /** The embedded database, or undefined without one. */
   readonly database: DevDatabase | undefined;
 }
@@ -99,7 +104,9 @@ async function runDev(run: Run): Promise<void> {
   const log = new DevLog(sallyport, terminal, options);
   const paths = sallyport.viewPaths.slice(0, options.lambda === undefined ? undefined : 1);
   const backend =
-    options.lambda === undefined ? { port: ports.server } : { invoke: remoteFunction(ports.invoke) };
+    options.lambda === undefined
+      ? { port: ports.server }
+      : { invoke: remoteFunction(ports.invoke, run.invokeKey) };
   const views = await startGateways(paths, ports.gateway, backend, log);
   let exitCode = 0;
   const stop = new StopSignal();
@@ -147,7 +154,7 @@ type Server = Pick<ServerProcess, "commandLine" | "start" | "restart" | "stop" |
 
 /** @param onExit called if the server ends by itself */
 function serverOf(
-  { command, options }: Run,
+  { command, options, invokeKey }: Run,
   ports: Ports,
   views: readonly ServedView[],
   log: DevLog,
@@ -160,6 +167,7 @@ function serverOf(
     file: options.lambda,
     port: ports.server,
     invokePort: ports.invoke,
+    invokeKey,
     onError: (error) => log.printError(error, "function"),
   });
 }
@@ -170,16 +178,17 @@ async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports
   const server = options.port ?? portOfEnvironment("PORT", 3000);
   const gateway = options.gatewayPort ?? portOfEnvironment("GATEWAY_PORT", 3001);
   const ports = { server, gateway, invoke };
-  const views = sallyport.viewPaths.length;
-  if (views === 0) {
+  if (sallyport.viewPaths.length === 0) {
     throw new ConfigurationError(
       "The app has no views, so no client could connect. Add one to the option views.",
     );
   }
-  const last = ports.gateway + views - 1;
+  // A function has one gateway.
+  const gateways = options.lambda === undefined ? sallyport.viewPaths.length : 1;
+  const last = ports.gateway + gateways - 1;
   if (ports.gateway > 0 && last > MAX_PORT) {
     throw new ConfigurationError(
-      `The ${views} views need the ports from ${ports.gateway} to ${last}. Use a --gateway-port of at most ${MAX_PORT - views + 1}.`,
+      `The ${gateways} views need the ports from ${ports.gateway} to ${last}. Use a --gateway-port of at most ${MAX_PORT - gateways + 1}.`,
     );
   }
   if (ports.gateway > 0 && ports.server >= ports.gateway && ports.server <= last) {

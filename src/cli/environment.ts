@@ -17,21 +17,25 @@ export function projectFolder(): string {
   return file === undefined ? process.cwd() : dirname(file);
 }
 
+/** Files with environment variables. A variable has the value of the first file that contains it. */
+const FILES = [".env.local", ".env"];
+
 /**
- * Sets the environment variables of the file `.env` of the project. Variables that are already set
- * keep their value. Without the file, nothing happens.
+ * Sets the environment variables of the files `.env.local` and `.env` of the project. Variables that
+ * are already set keep their value. Without the files, nothing happens.
  *
- * @throws ConfigurationError if the file cannot be read
+ * @throws ConfigurationError if a file cannot be read
  */
 export function loadEnvironment(): void {
-  const file = resolve(projectFolder(), ".env");
-  if (!existsSync(file)) return;
-  try {
-    process.loadEnvFile(file);
-  } catch (cause) {
-    throw new ConfigurationError(
-      `${file} cannot be read: ${(cause as Error).message}. Correct or delete the file.`,
-      { cause },
-    );
+  const folder = projectFolder();
+  for (const file of FILES.map((name) => resolve(folder, name)).filter((path) => existsSync(path))) {
+    try {
+      process.loadEnvFile(file);
+    } catch (cause) {
+      throw new ConfigurationError(
+        `${file} cannot be read: ${(cause as Error).message}. Correct or delete the file.`,
+        { cause },
+      );
+    }
   }
 }

@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { ConfigurationError } from "../errors.ts";
-import { planExistingApp, readProject } from "./init/existing-app.ts";
+import { planExistingApp } from "./init/existing-app.ts";
 import { planNewApp } from "./init/new-app.ts";
 import { install, PACKAGE_MANAGERS, type PackageManager, packageManagerOf } from "./init/package-manager.ts";
 import { type Plan, planLines, writePlan } from "./init/plan.ts";
+import { readProject } from "./init/project.ts";
 import { cancelled, type Prompts, prompts } from "./init/prompts.ts";
 import { TEMPLATES, type TemplateName } from "./init/templates.ts";
 import { type Format, print, withJson } from "./report.ts";
@@ -58,9 +59,9 @@ async function runInit(
   if (isWritten) {
     if (ask && !(await ask.confirm("Write these changes?"))) throw cancelled();
     await writePlan(plan);
-    if (options.install) await install(manager, folder);
   }
-  const next = nextCommands(plan, manager, options);
+  const failure = isWritten && options.install ? await install(manager, folder) : undefined;
+  const next = nextCommands(plan, manager, { install: options.install && !failure });
   print(terminal, options, {
     json: {
       folder,
@@ -71,6 +72,8 @@ async function runInit(
     },
     lines: ["", ...(isWritten ? ["Next:", ...next.map((step) => `  ${step}`)] : [emptyText(options)])],
   });
+  // The files are written, so the next steps are printed before the error.
+  if (failure) throw failure;
 }
 
 /** Returns the plan for a new app, or for the app in the folder. */
@@ -96,7 +99,11 @@ async function planOf(
 }
 
 /** Returns what the user types or does next, in the folder where the command ran. */
-function nextCommands({ folder, next }: Plan, manager: PackageManager, { install }: InitOptions) {
+function nextCommands(
+  { folder, next }: Plan,
+  manager: PackageManager,
+  { install }: Pick<InitOptions, "install">,
+) {
   const path = relative(process.cwd(), folder);
   return [
     ...(path === "" ? [] : [`cd ${/^[\w./-]+$/.test(path) ? path : JSON.stringify(path)}`]),

@@ -11,5 +11,7 @@ export const sallyport = createSallyport({
   views: { "/ws/chat": ChatView },
   // Return { userId, sessionId } of the signed-in user of the request. With null, no user can connect.
   authenticate: () => null,
+  // In production, the cookies of the page do not reach the host of the WebSocket.
+  token: { binding: "token" },
   origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
 });

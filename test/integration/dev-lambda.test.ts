@@ -39,7 +39,7 @@ export const handler = async (event: any, context: any) => {
   if (event.rawPath === "/echo") return { statusCode: 201, cookies: ["a=1", "b=2"], headers: { "x-test": "yes" }, body: JSON.stringify(event) };
   if (event.rawPath === "/binary") return { statusCode: 200, isBase64Encoded: true, body: Buffer.from([0, 255]).toString("base64") };
   if (event.rawPath === "/fail") throw new Error("this function fails");
-  if (event.rawPath !== "/api/ws-token") return { pid: process.pid, url: process.env.SALLYPORT_URL };
+  if (event.rawPath !== "/api/ws-token") return { url: process.env.SALLYPORT_URL, invokePort: process.env.SALLYPORT_INVOKE_PORT };
   const url = "http://" + event.headers.host + event.rawPath;
   const response = await sallyport.fetch(new Request(url, { method: event.requestContext.http.method, headers: event.headers, body: event.body }));
   return { statusCode: response?.status ?? 404, headers: Object.fromEntries(response?.headers ?? []), body: await response?.text() };
@@ -158,5 +158,32 @@ describe("sallyport dev --lambda", () => {
     ).toBe(0);
     expect((await readFile(other)).length).toBeGreaterThan(0);
     await expect(readFile(join(folder, "app.db"))).rejects.toThrow("ENOENT");
+  });
+
+  test("uses .env.local before .env", async () => {
+    const local = join(folder, "local.db");
+    await writeFile(join(folder, ".env.local"), `DATABASE_FILE=${local}\n`);
+    expect((await cli("migrate")).code).toBe(0);
+    expect((await readFile(local)).length).toBeGreaterThan(0);
+  });
+
+  test("rejects invocations without the key of the run, such as those of web pages", async () => {
+    const { page } = await startDev();
+    const { invokePort } = (await (await fetch(page)).json()) as { invokePort: string };
+    const event = { requestContext: { eventType: "MESSAGE", connectionId: "of another user" } };
+    const response = await fetch(`http://127.0.0.1:${invokePort}/2015-03-31/functions/function/invocations`, {
+      method: "POST",
+      headers: { "content-type": "text/plain", origin: "https://other.example.com" },
+      body: JSON.stringify(event),
+    });
+    expect(response.status).toBe(403);
+  });
+
+  test("passes the body of an office document as Base64", async () => {
+    const { page } = await startDev();
+    const type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+    const body = Buffer.from([0xff, 0xfe, 0]);
+    const response = await fetch(`${page}/echo`, { method: "POST", headers: { "content-type": type }, body });
+    expect(await response.json()).toMatchObject({ isBase64Encoded: true, body: body.toString("base64") });
   });
 });

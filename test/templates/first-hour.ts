@@ -33,8 +33,8 @@ export const signUpByEmail: SignIn = async (page, name) => {
 };
 
 /**
- * Creates the app of a template and uses it as its README says: install, compile, start, sign in,
- * be denied, get the permission, talk, and lose it again.
+ * Creates the app of a template and uses it as its README describes. Two users sign in, are denied, get
+ * the permission and send a message. One of them loses the permission.
  */
 export async function liveFirstHour(template: string, signIn: SignIn = signInByName): Promise<void> {
   const app = await GeneratedApp.create(template);
@@ -65,6 +65,7 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
     const reference = /npx sallyport why (\S+)/.exec(await denialOf(ann))?.[1] ?? "";
     expect(await app.run("npx", "sallyport", "why", reference)).toContain("chat.use");
     await bob.getByText(/: open$/).waitFor();
+    if (template !== "hono-lambda") await checkProduction(await app.production());
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${app.output}`, { cause: error });
   } finally {
@@ -82,6 +83,16 @@ async function signedIn(browser: Browser, app: GeneratedApp, signIn: SignIn, nam
   await page.goto(app.url);
   await signIn(page, name);
   return page;
+}
+
+/** The production build serves the page, and rejects the sign-in by name. */
+async function checkProduction(url: string): Promise<void> {
+  expect(await (await fetch(url)).text()).toContain("Chat");
+  const headers = { "content-type": "application/json", origin: url };
+  const body = JSON.stringify({ name: "ann" });
+  expect((await fetch(`${url}/api/session`, { method: "POST", headers, body })).status).toBeGreaterThan(400);
+  const token = await fetch(`${url}/api/ws-token`, { method: "POST", headers: { origin: url } });
+  expect(token.status).toBe(401);
 }
 
 /** Returns the commands that the page shows for a denial. */

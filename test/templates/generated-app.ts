@@ -16,6 +16,7 @@ export class GeneratedApp {
   readonly url: string;
   readonly #env: Readonly<Record<string, string>>;
   #dev: ChildProcess | undefined;
+  #production: ChildProcess | undefined;
   output = "";
 
   private constructor(
@@ -80,7 +81,48 @@ export class GeneratedApp {
     expect(this.output).toMatch(/accepts connections on port/);
   }
 
+  /** Runs the production build until {@link remove}, beside {@link dev}. @returns its URL */
+  async production(): Promise<string> {
+    const port = await freePort();
+    const env = {
+      ...this.#env,
+      ...{
+        PORT: String(port),
+        NODE_ENV: "production",
+        SESSION_SECRET: "secret",
+        BETTER_AUTH_SECRET: "s".repeat(32),
+      },
+    };
+    const server = spawn("npm", ["start"], {
+      cwd: this.folder,
+      env: commandEnv({ cwd: this.folder, env }),
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    this.#production = server;
+    for (const stream of [server.stdout, server.stderr]) {
+      stream.on("data", (text) => {
+        this.output += text;
+      });
+    }
+    const url = `http://localhost:${port}`;
+    await expect
+      .poll(
+        () =>
+          server.exitCode ??
+          fetch(url).then(
+            ({ status }) => status,
+            () => 0,
+          ),
+      )
+      .toBe(200);
+    return url;
+  }
+
   async remove(): Promise<void> {
+    const production = this.#production;
+    if (production?.pid !== undefined && production.exitCode === null)
+      process.kill(-production.pid, "SIGKILL");
     const dev = this.#dev;
     if (dev?.pid !== undefined && dev.exitCode === null && dev.signalCode === null) {
       const ended = once(dev, "exit");

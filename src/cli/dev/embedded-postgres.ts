@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
-import { chmod, lstat, mkdir, writeFile } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { chmod, lstat, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigurationError } from "../../errors.ts";
 import { projectFolder } from "../environment.ts";
@@ -41,6 +41,7 @@ export async function startEmbeddedPostgres(): Promise<DevDatabase> {
   const target = targetOf(process.env.DATABASE_URL);
   const url = `postgres://localhost:${target.port}/${target.database}`;
   if (await canConnect(target.port)) {
+    await checkSignIn(target);
     return { url, note: "was already running", stop: async () => undefined };
   }
   let server: PostgresServer | undefined;
@@ -57,7 +58,7 @@ export async function startEmbeddedPostgres(): Promise<DevDatabase> {
   } catch (cause) {
     await server?.stop();
     throw new ConfigurationError(
-      `PostgreSQL did not start: ${oneLine(cause)} ` +
+      `PostgreSQL did not start: ${oneLine(cause).replace(/\.$/, "")}. ` +
         `To begin with an empty database, delete ${folder === "" ? "the folder .sallyport" : folder}. ` +
         "To use a server of your own, leave out --embedded-postgres.",
       { cause },
@@ -76,11 +77,13 @@ export function targetOf(text: string): Target {
   if (protocol !== "postgres:" && protocol !== "postgresql:")
     throw wrong(`its protocol is "${protocol}" instead of "postgres:"`);
   if (!LOCAL_HOSTS.includes(hostname)) throw wrong(`its host "${hostname}" is not localhost`);
-  const [user, secret, database] = [username, password, pathname.slice(1)].map(decodeURIComponent) as [
-    string,
-    string,
-    string,
-  ];
+  const [user = "", secret = "", database = ""] = [username, password, pathname.slice(1)].map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      throw wrong(`"${part}" is not encoded as in a URL`);
+    }
+  });
   if (user === "" || secret === "") throw wrong("it has no user or no password");
   if (/[\r\n\0]/.test(secret)) throw wrong("its password contains a line break");
   if (/^pg_/.test(user)) throw wrong(`its user "${user}" begins with pg_, which PostgreSQL reserves`);
@@ -103,7 +106,7 @@ async function dataFolder(account: Account): Promise<string> {
   await mkdir(inside, { recursive: true, mode: 0o700 });
   await changeOwner(inside, account);
   if (!account || canEnter(inside, account)) return inside;
-  const name = createHash("sha256").update(project).digest("hex").slice(0, 12);
+  const name = await idOf(parent);
   const outside = join("/var/tmp", `sallyport-postgres-${name}`);
   await mkdir(outside, { mode: 0o700 }).then(
     () => changeOwner(outside, account),
@@ -115,6 +118,31 @@ async function dataFolder(account: Account): Promise<string> {
   if (uid !== account.uid) throw new Error(`Another account owns ${outside}. Remove this folder.`);
   await chmod(outside, 0o700);
   return outside;
+}
+
+/** Returns the id of a project, which is new if the project was deleted and created again. */
+async function idOf(folder: string): Promise<string> {
+  const file = join(folder, "id");
+  await writeFile(file, randomUUID(), { flag: "wx" }).catch(() => undefined);
+  const id = await readFile(file, "utf8");
+  return createHash("sha256").update(id).digest("hex").slice(0, 12);
+}
+
+/** @throws ConfigurationError if the server on the port is not that of DATABASE_URL */
+async function checkSignIn({ port, user, password, database }: Target): Promise<void> {
+  const { default: pg } = await import("pg");
+  const client = new pg.Client({ host: "127.0.0.1", port, user, password, database });
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+  } catch (cause) {
+    throw new ConfigurationError(
+      `A server already listens on port ${port}, but DATABASE_URL cannot be opened there: ${oneLine(cause)}. Use another port in DATABASE_URL, or stop that server.`,
+      { cause },
+    );
+  } finally {
+    await client.end().catch(() => undefined);
+  }
 }
 
 /** Creates the database of the URL, unless it exists. */

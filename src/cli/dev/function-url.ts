@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { buffer } from "node:stream/consumers";
 import type { LambdaFunction } from "../../local/emulator.ts";
 
 /** Largest body of a request, in bytes. Source: AWS Lambda quotas, "Invocation payload". */
 const MAX_BODY_BYTES = 6 * 1024 * 1024;
+
+/** Content types whose body is passed as text. All others are encoded with Base64. */
+const TEXT = /^(?:text\/[\w.+-]+|application\/(?:[\w.-]+\+)?(?:json|xml)|application\/javascript)\s*(?:;|$)/i;
 
 /** The result of a function, in the payload format 2.0. */
 interface FunctionResult {
@@ -43,9 +45,9 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const body = await buffer(request);
-  if (body.length > MAX_BODY_BYTES) {
-    response.writeHead(413).end("Request Entity Too Large");
+  const body = await bodyOf(request);
+  if (body === undefined) {
+    response.writeHead(413, { connection: "close" }).end("Request Entity Too Large");
     return;
   }
   const event = functionUrlEvent(request, body);
@@ -53,7 +55,19 @@ async function answer(
   writeResult(response, await invoke(event, context, () => undefined));
 }
 
-/** Returns the context of an invocation, for the process that makes it. */
+/** Returns the body of a request, or undefined if it is too large. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_BODY_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Returns the context of an invocation, as the caller of the function has it. */
 export function invocationContext(requestId: string): Parameters<LambdaFunction>[1] {
   return { functionName: "local", awsRequestId: requestId, getRemainingTimeInMillis: () => 29_000 };
 }
@@ -69,7 +83,7 @@ export function functionUrlEvent(request: IncomingMessage, body: Buffer, now = D
   const rawQueryString = query.join("?");
   const { cookie, ...headers } = request.headers;
   const domainName = request.headers.host ?? "localhost";
-  const isText = /^text\/|json|xml|javascript|x-www-form-urlencoded/.test(headers["content-type"] ?? "");
+  const isText = TEXT.test(headers["content-type"] ?? "");
   return {
     version: "2.0",
     routeKey: "$default",

@@ -5,6 +5,8 @@ import { packageFile } from "../package-file.ts";
 import { invocationContext, serveFunctionUrl } from "./function-url.ts";
 import { type ServerOptions, ServerProcess } from "./server-process.ts";
 
+/** Header of a request to the process of a function, with the key of this run. */
+export const INVOKE_KEY_HEADER = "x-sallyport-invoke-key";
 /** Time that a restart of the function may take before a call fails, in milliseconds. */
 const RESTART_MS = 10_000;
 /** Interval between two attempts to reach a function that restarts, in milliseconds. */
@@ -20,6 +22,8 @@ export interface LambdaOptions extends Omit<ServerOptions, "command"> {
   readonly port: number;
   /** Port on which the process of the function receives its invocations. */
   readonly invokePort: number;
+  /** Key that each invocation contains. */
+  readonly invokeKey: string;
   readonly onError: (error: unknown) => void;
 }
 
@@ -40,13 +44,17 @@ export class LambdaServer {
     this.#process = new ServerProcess({
       ...options,
       command: ["node", packageFile("dist/cli/dev/lambda-runner.js"), options.file],
-      env: { ...options.env, SALLYPORT_INVOKE_PORT: String(options.invokePort) },
+      env: {
+        ...options.env,
+        SALLYPORT_INVOKE_PORT: String(options.invokePort),
+        SALLYPORT_INVOKE_KEY: options.invokeKey,
+      },
     });
   }
 
   async start(): Promise<void> {
-    const { port, invokePort, onError } = this.#options;
-    const invoke = remoteFunction(invokePort);
+    const { port, invokePort, invokeKey, onError } = this.#options;
+    const invoke = remoteFunction(invokePort, invokeKey);
     this.#pages = await serveFunctionUrl(invoke, port, onError);
     await this.#process.start();
     this.#timer = setInterval(() => Promise.resolve(invoke(...scheduled())).catch(onError), SCHEDULE_MS);
@@ -74,9 +82,12 @@ export class LambdaServer {
  *
  * @throws Error with the message of a function that failed
  */
-export function remoteFunction(port: number): LambdaFunction {
+export function remoteFunction(port: number, key: string): LambdaFunction {
   return async (event: unknown, context: { readonly awsRequestId: string }) => {
-    const response = await post(port, JSON.stringify(event), context.awsRequestId);
+    const response = await post(port, JSON.stringify(event), {
+      "lambda-runtime-aws-request-id": context.awsRequestId,
+      [INVOKE_KEY_HEADER]: key,
+    });
     const document: unknown = await response.json();
     if (response.ok) return document;
     const { errorMessage } = document as { readonly errorMessage?: string };
@@ -86,13 +97,12 @@ export function remoteFunction(port: number): LambdaFunction {
   };
 }
 
-async function post(port: number, body: string, requestId: string): Promise<Response> {
+async function post(port: number, body: string, headers: Record<string, string>): Promise<Response> {
   // The URL of the AWS Lambda Runtime Interface Emulator.
   const url = `http://127.0.0.1:${port}/2015-03-31/functions/function/invocations`;
   const since = performance.now();
   for (;;) {
     try {
-      const headers = { "lambda-runtime-aws-request-id": requestId };
       return await fetch(url, { method: "POST", body, headers });
     } catch (error) {
       const isRestarting = (error as { cause?: { code?: string } }).cause?.code === "ECONNREFUSED";

@@ -2,17 +2,22 @@
  * Serves a Lambda function of a file over HTTP, as the AWS Lambda Runtime Interface Emulator does:
  * `node lambda-runner.js FILE`, with the port in SALLYPORT_INVOKE_PORT. `sallyport dev --lambda`
  * runs it with `node --watch`.
+ *
+ * An event contains no secret, so each request must contain the key in SALLYPORT_INVOKE_KEY. Without
+ * it, web pages and other users of this machine could send events.
  */
+import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage } from "node:http";
 import { resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { callFunction, type LambdaFunction } from "../../protocol/function-call.ts";
 import { importModule } from "../import-module.ts";
 import { oneLine } from "../terminal.ts";
+import { INVOKE_KEY_HEADER } from "./lambda-function.ts";
 
 /** Longest time of an invocation, in milliseconds. API Gateway waits 29 seconds. */
 const TIMEOUT_MS = 29_000;
-const TIMED_OUT = `The function ran longer than ${TIMEOUT_MS} ms, for which API Gateway waits. Return earlier.`;
+const TIMED_OUT = `The function ran longer than ${TIMEOUT_MS} ms. API Gateway waits no longer. Return earlier.`;
 
 /** Makes `node --watch` restart this process when one of the files changes. */
 function watch(files: readonly string[]): void {
@@ -39,10 +44,20 @@ async function invoke(handler: LambdaFunction, request: IncomingMessage): Promis
   return [502, { errorMessage: oneLine(error) }];
 }
 
+/** Returns whether a request contains the key. */
+function isAllowed({ headers }: IncomingMessage): boolean {
+  const [expected, actual] = [
+    process.env.SALLYPORT_INVOKE_KEY ?? "",
+    String(headers[INVOKE_KEY_HEADER] ?? ""),
+  ].map((text) => createHash("sha256").update(text).digest()) as [Buffer, Buffer];
+  return Boolean(process.env.SALLYPORT_INVOKE_KEY) && timingSafeEqual(expected, actual);
+}
+
 const [file = ""] = process.argv.slice(2);
 try {
   const handler = await handlerOf(resolve(file));
   createServer((request, response) => {
+    if (!isAllowed(request)) return void response.writeHead(403).end();
     invoke(handler, request)
       .catch((error: unknown): [number, unknown] => [400, { errorMessage: oneLine(error) }])
       .then(([status, document]) => {

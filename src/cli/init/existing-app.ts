@@ -1,67 +1,37 @@
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { applyEdits, modify, type ParseError, parse } from "jsonc-parser";
-import { ConfigurationError } from "../../errors.ts";
+import { newDatabaseUrl } from "./database-url.ts";
+import { addLines, isIgnored, type JsonValue, setValues } from "./edit-files.ts";
 import { nextSteps } from "./next-steps.ts";
 import type { PackageManager } from "./package-manager.ts";
 import { type FileChange, newFiles, type Plan } from "./plan.ts";
+import type { Project } from "./project.ts";
 import { templateFiles } from "./templates.ts";
-
-export type Framework = "next" | "express" | "fastify" | "hono" | "node";
-export type Database = "postgres" | "sqlite";
-
-/** The parts of a package.json that `init` reads. */
-interface PackageJson {
-  readonly type?: string;
-  readonly scripts?: Readonly<Record<string, string>>;
-  readonly sallyport?: { readonly app?: string };
-  readonly dependencies?: Readonly<Record<string, string>>;
-  readonly devDependencies?: Readonly<Record<string, string>>;
-}
-
-/** What `init` found out about a project. */
-export interface Project {
-  readonly folder: string;
-  readonly framework: Framework;
-  readonly database: Database;
-  /** Folder of the sources: `src/`, or an empty text. */
-  readonly sources: string;
-  readonly packageJson: PackageJson;
-  readonly packages: Readonly<Record<string, string>>;
-}
-
-const FRAMEWORKS = ["next", "express", "fastify", "hono"] as const;
-const DATABASE_URL = "postgres://sallyport:sallyport@localhost:54329/app";
-
-/** The versions that the templates use. */
-const VERSIONS = {
-  sallyport: "^0.1.0",
-  kysely: "^0.28.18",
-  libsql: "^0.5.29",
-  pg: "^8.13.0",
-  zod: "^4.0.0",
-  "embedded-postgres": "^18.4.0-beta.17",
-} as const;
-
-/** @throws ConfigurationError if package.json or tsconfig.json is not valid JSON */
-export async function readProject(folder: string): Promise<Project> {
-  const packageJson = (await readJson(join(folder, "package.json"))) as PackageJson;
-  const packages = { ...packageJson.dependencies, ...packageJson.devDependencies };
-  return {
-    folder,
-    packageJson,
-    packages,
-    framework: FRAMEWORKS.find((name) => name in packages) ?? "node",
-    database: "libsql" in packages || "better-sqlite3" in packages ? "sqlite" : "postgres",
-    sources: existsSync(join(folder, "src")) ? "src/" : "",
-  };
-}
+import { neededOptions } from "./tsconfig.ts";
+import { ownVersion, VERSIONS } from "./versions.ts";
 
 /** Returns the plan that adds Sallyport to a project. */
 export async function planExistingApp(project: Project, manager: PackageManager): Promise<Plan> {
-  const { folder, framework, database, sources, packageJson } = project;
-  const app = `${sources}sallyport/sallyport.ts`;
+  const { folder, sources, packageJson, packages, typescript } = project;
+  // A project that names another app already has its files.
+  const named = packageJson.sallyport?.app;
+  const { changes, kept } = named
+    ? { changes: [], kept: [named] }
+    : newFiles(folder, await addedFiles(project));
+  const edits = [
+    await setValues(
+      folder,
+      "package.json",
+      packageValues(project, `${sources}sallyport/sallyport.ts`, manager),
+    ),
+    await setValues(folder, "tsconfig.json", neededOptions(typescript, Object.keys(packages))),
+    await envChange(project),
+    await gitignoreChange(project),
+  ].filter((change) => change !== undefined);
+  return { folder, changes: [...changes, ...edits], kept, next: nextSteps(project, manager) };
+}
+
+/** Returns the texts of the files that `init` adds, by path. */
+async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>> {
+  const { framework, database, sources } = project;
   const files = new Map<string, string>();
   for (const [path, text] of await templateFiles(["existing", `existing-${database}`])) {
     files.set(`${sources}sallyport/${path}`, text);
@@ -71,129 +41,68 @@ export async function planExistingApp(project: Project, manager: PackageManager)
     if (name !== undefined) files.set(`${sources}sallyport/${name}`, text);
   }
   if (framework === "next") {
-    const prefix = sources === "src/" ? "src/app" : "app";
-    for (const [path, text] of await templateFiles(["existing-next"])) files.set(`${prefix}/${path}`, text);
+    for (const [path, text] of await templateFiles(["existing-next"])) {
+      files.set(`${sources}app/${path}`, text);
+    }
   }
-  const extension = await importExtension(project);
+  const extension = importExtension(project);
   for (const [path, text] of files) files.set(path, withExtension(text, extension));
-  // A project that names another app already has its files.
-  const named = packageJson.sallyport?.app;
-  const { changes, kept } = named ? { changes: [], kept: [named] } : newFiles(folder, files);
-  const edits = [
-    await packageChange(project, app, manager),
-    await tsconfigChange(project),
-    await envChange(project),
-    await gitignoreChange(project),
-  ].filter((change) => change !== undefined);
-  return { folder, changes: [...changes, ...edits], kept, next: nextSteps(project, manager) };
+  return files;
 }
 
-async function packageChange(
-  { folder, database, packageJson, packages }: Project,
-  app: string,
-  manager: PackageManager,
-): Promise<FileChange | undefined> {
-  const driver = database === "postgres" ? "pg" : "libsql";
-  const wanted: (readonly [path: readonly string[], value: string])[] = [];
-  for (const name of ["sallyport", "kysely", driver, "zod"] as const) {
-    if (!(name in packages)) wanted.push([["dependencies", name], VERSIONS[name]]);
+/** Returns what package.json does not contain yet. */
+function packageValues(project: Project, app: string, manager: PackageManager): readonly JsonValue[] {
+  const { framework, database, packageJson, packages, typescript, isJavaScript } = project;
+  const wanted: JsonValue[] = [];
+  const add = (list: "dependencies" | "devDependencies", name: string, version: string) => {
+    if (!(name in packages)) wanted.push([[list, name], version]);
+  };
+  add("dependencies", "sallyport", ownVersion());
+  for (const name of ["kysely", database === "postgres" ? "pg" : "libsql", "zod"] as const) {
+    add("dependencies", name, VERSIONS[name]);
   }
-  if (database === "postgres" && !("embedded-postgres" in packages)) {
-    wanted.push([["devDependencies", "embedded-postgres"], VERSIONS["embedded-postgres"]]);
-  }
+  const dev: (keyof typeof VERSIONS)[] = [];
+  if (needsServer(project)) dev.push("embedded-postgres");
+  if (typescript.options) dev.push("@types/node");
+  if (isJavaScript && framework !== "next") dev.push("tsx");
+  for (const name of dev) add("devDependencies", name, VERSIONS[name]);
   const script = "dev:sallyport";
-  const options = database === "postgres" ? "--embedded-postgres " : "";
-  const command = packageJson.scripts?.dev ? `${manager} run dev` : "npm start";
   if (packageJson.scripts?.[script] === undefined) {
-    wanted.push([["scripts", script], `sallyport dev ${options}-- ${command}`]);
+    const options = needsServer(project) ? "--embedded-postgres " : "";
+    wanted.push([["scripts", script], `sallyport dev ${options}-- ${devCommand(project, manager)}`]);
   }
   if (packageJson.sallyport?.app === undefined) wanted.push([["sallyport", "app"], app]);
-  return change(folder, "package.json", wanted);
+  return wanted;
 }
 
-/** Adds what TypeScript needs to find the types of Node.js and the exports of the package. */
-async function tsconfigChange({ folder }: Project): Promise<FileChange | undefined> {
-  const file = join(folder, "tsconfig.json");
-  if (!existsSync(file)) return undefined;
-  const { compilerOptions = {}, extends: base } = (await readJson(file)) as {
-    readonly compilerOptions?: Readonly<Record<string, unknown>>;
-    readonly extends?: unknown;
-  };
-  // The base can contain the options.
-  if (base !== undefined) return undefined;
-  const wanted: (readonly [readonly string[], unknown])[] = [];
-  const { module, moduleResolution, types } = compilerOptions;
-  if (module === undefined && moduleResolution === undefined) {
-    wanted.push([["compilerOptions", "module"], "nodenext"]);
-  }
-  if (types === undefined) wanted.push([["compilerOptions", "types"], ["node"]]);
-  return change(folder, "tsconfig.json", wanted);
+/** Returns whether `sallyport dev` starts a PostgreSQL server for the project. */
+const needsServer = ({ database, hasDatabaseUrl }: Project) => database === "postgres" && !hasDatabaseUrl;
+
+/** Returns the command that starts the app locally. */
+function devCommand({ framework, packageJson, isJavaScript }: Project, manager: PackageManager): string {
+  const script = ["dev", "start"].find((name) => packageJson.scripts?.[name]);
+  if (script) return `${manager} run ${script}`;
+  if (framework === "next") return "next dev";
+  return isJavaScript ? "tsx server.js" : "node server.js";
 }
 
-async function envChange({ folder, database }: Project): Promise<FileChange | undefined> {
-  if (database === "sqlite") return undefined;
-  const line = `DATABASE_URL=${DATABASE_URL}`;
-  return addLines(folder, ".env", [line], (text) => /^\s*(?:export\s+)?DATABASE_URL\s*=/m.test(text));
+async function envChange(project: Project): Promise<FileChange | undefined> {
+  if (!needsServer(project)) return undefined;
+  const line = `DATABASE_URL=${newDatabaseUrl(project.folder)}`;
+  return addLines(project.folder, ".env", [line], () => false);
 }
 
-function gitignoreChange({ folder, database }: Project): Promise<FileChange | undefined> {
-  const lines = database === "sqlite" ? ["data/"] : [".env"];
-  return addLines(folder, ".gitignore", lines, (text) =>
-    text.split(/\r?\n/).some((line) => lines.includes(line.trim().replace(/^\//, ""))),
-  );
-}
-
-/** Adds lines to the end of a file, which is created if it does not exist. */
-async function addLines(
-  folder: string,
-  path: string,
-  lines: readonly string[],
-  hasThem: (text: string) => boolean,
-): Promise<FileChange | undefined> {
-  const file = join(folder, path);
-  const text = existsSync(file) ? await readFile(file, "utf8") : undefined;
-  if (text !== undefined && hasThem(text)) return undefined;
-  const separator = text === undefined || text === "" || text.endsWith("\n") ? "" : "\n";
-  return {
-    path,
-    text: `${text ?? ""}${separator}${lines.join("\n")}\n`,
-    added: text === undefined ? undefined : lines,
-  };
-}
-
-/** Sets values of a JSON file, and keeps its comments and its format. */
-async function change(
-  folder: string,
-  path: string,
-  values: readonly (readonly [readonly string[], unknown])[],
-): Promise<FileChange | undefined> {
-  if (values.length === 0) return undefined;
-  let text = await readFile(join(folder, path), "utf8");
-  const tabs = /^\t/m.test(text);
-  const spaces = /^( +)"/m.exec(text)?.[1]?.length ?? 2;
-  for (const [keys, value] of values) {
-    const formattingOptions = { insertSpaces: !tabs, tabSize: spaces, eol: "\n" };
-    text = applyEdits(text, modify(text, [...keys], value, { formattingOptions }));
-  }
-  const added = values.map(([keys, value]) => `${keys.join(".")}: ${JSON.stringify(value)}`);
-  return { path, text, added };
-}
-
-async function readJson(file: string): Promise<unknown> {
-  const errors: ParseError[] = [];
-  const value: unknown = parse(await readFile(file, "utf8"), errors, { allowTrailingComma: true });
-  if (errors.length === 0 && typeof value === "object" && value !== null) return value;
-  throw new ConfigurationError(`${file} is not valid JSON. Correct ${basename(file)} first.`);
+async function gitignoreChange(project: Project): Promise<FileChange | undefined> {
+  const { folder, database } = project;
+  if (database === "postgres" && !needsServer(project)) return undefined;
+  const name = database === "sqlite" ? "data/" : ".env";
+  return addLines(folder, ".gitignore", [name], (text) => isIgnored(text, name));
 }
 
 /** Returns how TypeScript files of the project import each other: `.ts`, `.js` or no extension. */
-async function importExtension({ folder, framework }: Project): Promise<string> {
+function importExtension({ framework, typescript: { options } }: Project): string {
   if (framework === "next") return "";
-  const file = join(folder, "tsconfig.json");
-  if (!existsSync(file)) return ".ts";
-  const { compilerOptions: options = {} } = (await readJson(file)) as {
-    readonly compilerOptions?: Readonly<Record<string, unknown>>;
-  };
+  if (!options) return ".ts";
   return options.allowImportingTsExtensions || options.rewriteRelativeImportExtensions ? ".ts" : ".js";
 }
 

@@ -1,10 +1,11 @@
-import { randomBytes } from "node:crypto";
 import { basename } from "node:path";
 import { applyEdits, modify } from "jsonc-parser";
 import { ConfigurationError } from "../../errors.ts";
+import { newSecret, portOf } from "./database-url.ts";
 import { type PackageManager, runCommand } from "./package-manager.ts";
 import { newFiles, type Plan } from "./plan.ts";
 import { TEMPLATES, type TemplateName, templateFiles } from "./templates.ts";
+import { ownVersion } from "./versions.ts";
 
 /**
  * Returns the plan of a new app.
@@ -23,10 +24,13 @@ export async function planNewApp(folder: string, name: TemplateName, manager: Pa
   return { folder, changes, kept, next: [runCommand(manager, "dev")] };
 }
 
-/** Returns the text of a file with the name of the app and a new secret. */
+/** Returns the text of a file with the name of the app, the version of this package, a port and new secrets. */
 function filledIn(path: string, text: string, folder: string): string {
-  if (path === "package.json") return applyEdits(text, modify(text, ["name"], packageName(folder), {}));
-  return text.replaceAll("__SECRET__", () => randomBytes(32).toString("base64url"));
+  if (path === "package.json") {
+    const named = applyEdits(text, modify(text, ["name"], packageName(folder), {}));
+    return applyEdits(named, modify(named, ["dependencies", "sallyport"], ownVersion(), {}));
+  }
+  return text.replaceAll("__SECRET__", newSecret).replaceAll("__PORT__", String(portOf(folder)));
 }
 
 /** Returns a name for a package in a folder. npm allows lower-case letters, digits and `-._`. */

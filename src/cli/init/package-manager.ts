@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { parse } from "jsonc-parser";
 import { ConfigurationError } from "../../errors.ts";
 
 export const PACKAGE_MANAGERS = ["npm", "pnpm", "yarn", "bun"] as const;
@@ -17,13 +18,44 @@ const LOCK_FILES: readonly (readonly [string, PackageManager])[] = [
 ];
 
 /**
- * Returns the package manager of a folder: that of its lock file, else the one that runs this
- * process, such as `pnpm create`, else npm.
+ * Returns the package manager of a folder, which is the first of these:
+ *
+ * - `packageManager` of package.json or the lock file, in the folder or in a parent folder up to
+ *   the root of the Git repository
+ * - the package manager that runs this process, such as `pnpm create`
+ * - npm
  */
 export function packageManagerOf(folder: string): PackageManager {
-  const [, locked] = LOCK_FILES.find(([file]) => existsSync(join(folder, file))) ?? [];
+  for (const each of foldersOfRepository(folder)) {
+    const [, locked] = LOCK_FILES.find(([file]) => existsSync(join(each, file))) ?? [];
+    const found = declaredIn(each) ?? locked;
+    if (found) return found;
+  }
   const [running] = (process.env.npm_config_user_agent ?? "").split("/");
-  return locked ?? PACKAGE_MANAGERS.find((name) => name === running) ?? "npm";
+  return PACKAGE_MANAGERS.find((name) => name === running) ?? "npm";
+}
+
+/** Returns the package manager that `packageManager` of a package.json names, such as `pnpm@9.0.0`. */
+function declaredIn(folder: string): PackageManager | undefined {
+  const file = join(folder, "package.json");
+  if (!existsSync(file)) return undefined;
+  // A file that is not valid JSON is reported when the project is read.
+  const { packageManager } = (parse(readFileSync(file, "utf8")) ?? {}) as {
+    readonly packageManager?: unknown;
+  };
+  return PACKAGE_MANAGERS.find((name) => String(packageManager).startsWith(`${name}@`));
+}
+
+/** Returns the folder and its parents up to the Git repository, or only the folder outside of one. */
+function foldersOfRepository(folder: string): readonly string[] {
+  const folders = [folder];
+  for (let current = folder; !existsSync(join(current, ".git")); ) {
+    const parent = dirname(current);
+    if (parent === current) return [folder];
+    folders.push(parent);
+    current = parent;
+  }
+  return folders;
 }
 
 /** Returns the command that runs a script of package.json. */
@@ -31,8 +63,11 @@ export function runCommand(manager: PackageManager, script: string): string {
   return manager === "npm" || manager === "bun" ? `${manager} run ${script}` : `${manager} ${script}`;
 }
 
-/** Installs the packages of a folder. @throws ConfigurationError if the package manager fails */
-export async function install(manager: PackageManager, folder: string): Promise<void> {
+/** Installs the packages of a folder, and returns the error if the package manager fails. */
+export async function install(
+  manager: PackageManager,
+  folder: string,
+): Promise<ConfigurationError | undefined> {
   const child = spawn(manager, ["install"], {
     cwd: folder,
     // stdout contains the output of the command only.
@@ -43,8 +78,8 @@ export async function install(manager: PackageManager, folder: string): Promise<
     once(child, "error").then(([error]) => (error as Error).message),
     once(child, "close").then(([code]) => (code === 0 ? undefined : `exit code ${code}`)),
   ]);
-  if (failure === undefined) return;
-  throw new ConfigurationError(
+  if (failure === undefined) return undefined;
+  return new ConfigurationError(
     `"${manager} install" failed (${failure}). Correct the problem, and run it again in ${folder}.`,
   );
 }

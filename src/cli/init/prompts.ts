@@ -11,7 +11,7 @@ export interface Prompts {
   confirm(message: string): Promise<boolean>;
 }
 
-/** Returns the questions, or undefined if nobody can answer them because stdin is no terminal. */
+/** Returns the questions, or undefined if stdin is not a terminal. */
 export async function prompts(): Promise<Prompts | undefined> {
   if (!process.stdin.isTTY) return undefined;
   const clack = await import("@clack/prompts");
@@ -36,5 +36,5 @@ export async function prompts(): Promise<Prompts | undefined> {
 
 /** Returns the error of a user who answered no, or pressed Ctrl-C. */
 export function cancelled(): ConfigurationError {
-  return new ConfigurationError("Nothing was written. Run the command again to begin anew.");
+  return new ConfigurationError("Nothing was written. Run the command again to start over.");
 }

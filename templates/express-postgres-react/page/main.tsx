@@ -14,10 +14,11 @@ async function fetchSession(): Promise<Session> {
 }
 
 async function sendSession(method: "POST" | "DELETE", body?: object): Promise<void> {
-  await fetch("/api/session", {
+  const response = await fetch("/api/session", {
     method,
     ...(body ? { headers: { "content-type": "application/json" }, body: JSON.stringify(body) } : {}),
   });
+  if (!response.ok) alert(`The server answered ${response.status}.`);
 }
 
 function App() {

@@ -15,5 +15,7 @@ export const sallyport = createSallyport({
     const own = expressRequest<SessionRequest>(request);
     return own?.session.userId ? { userId: own.session.userId, sessionId: own.sessionID } : null;
   },
+  // In production, the cookies of the page do not reach the host of the WebSocket.
+  token: { binding: "token" },
   origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
 });

@@ -1,3 +1,4 @@
+import { createServer, type Server } from "node:http";
 import { fileURLToPath } from "node:url";
 import express from "express";
 import { expressMiddleware } from "sallyport/adapters/express";
@@ -6,11 +7,12 @@ import { sallyport } from "./sallyport.ts";
 import { sessions } from "./session.ts";
 
 const SignIn = z.object({ name: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/) });
-const isProduction = process.env.NODE_ENV === "production";
+/** Whether `npm run dev` runs this process. */
+const isDevelopment = process.env.SALLYPORT_DEV === "1";
 
 const app = express();
-// Behind a load balancer, which ends TLS.
-if (isProduction) app.set("trust proxy", 1);
+// A load balancer in front of the server ends TLS.
+if (!isDevelopment) app.set("trust proxy", 1);
 app.use(sessions());
 app.use(expressMiddleware(sallyport)); // before body parsers
 app.use(express.json());
@@ -22,8 +24,8 @@ app.get("/api/session", (request, response) => {
 app.post("/api/session", (request, response, next) => {
   // Replace this with your own sign-in. It accepts each name without a password.
   const { success, data } = SignIn.safeParse(request.body);
-  if (isProduction || !success) return void response.sendStatus(400);
-  // A new session id, so that an id that was known before the sign-in is worth nothing.
+  if (!isDevelopment || !success) return void response.sendStatus(isDevelopment ? 400 : 403);
+  // A new session id. Another person may know the previous one.
   request.session.regenerate((error) => {
     if (error) return next(error);
     request.session.userId = data.name;
@@ -33,17 +35,26 @@ app.post("/api/session", (request, response, next) => {
 
 app.delete("/api/session", async (request, response, next) => {
   // Connections of the session are closed at once.
-  await sallyport.access.endSession(request.sessionID);
+  if (request.session.userId) await sallyport.access.endSession(request.sessionID);
   request.session.destroy((error) => (error ? next(error) : response.sendStatus(204)));
 });
 
-if (isProduction) {
-  app.use(express.static(fileURLToPath(new URL("page", import.meta.url))));
-} else {
-  const { createServer } = await import("vite");
-  const vite = await createServer({ server: { middlewareMode: true, hmr: { port: 24_678 } } });
-  app.use(vite.middlewares);
-}
+const server = createServer(app);
+const closePage = await servePage(server);
+server.listen(Number(process.env.PORT ?? 3000), isDevelopment ? "localhost" : undefined);
+process.once("SIGTERM", async () => {
+  await closePage();
+  server.close(() => void sallyport.close());
+});
 
-const server = app.listen(Number(process.env.PORT ?? 3000));
-process.once("SIGTERM", () => server.close(() => void sallyport.close()));
+/** Serves the page: with Vite in development, otherwise the files that `npm run build` wrote. */
+async function servePage(server: Server): Promise<() => Promise<void>> {
+  if (!isDevelopment) {
+    app.use(express.static(fileURLToPath(new URL("page", import.meta.url))));
+    return async () => undefined;
+  }
+  const vite = await import("vite");
+  const page = await vite.createServer({ server: { middlewareMode: true, hmr: { server } } });
+  app.use(page.middlewares);
+  return () => page.close();
+}

@@ -16,13 +16,16 @@ const { DATABASE_URL, SESSION_SECRET } = process.env;
 
 /** Returns the middleware that reads the session. Sessions are stored in the table `session`. */
 export function sessions() {
-  if (!SESSION_SECRET) throw new Error("SESSION_SECRET is not set. Add it to the file .env.");
+  if (!SESSION_SECRET)
+    throw new Error("SESSION_SECRET is not set. Set it in the environment, or in .env for npm run dev.");
   const Store = connectPgSimple(session);
-  const isProduction = process.env.NODE_ENV === "production";
+  const pool = new pg.Pool({ connectionString: DATABASE_URL });
+  // Without a listener, a lost connection would end the process.
+  pool.on("error", (error) => console.error(error.message));
   return session({
     secret: SESSION_SECRET,
-    store: new Store({ pool: new pg.Pool({ connectionString: DATABASE_URL }), createTableIfMissing: true }),
-    cookie: { sameSite: "lax", secure: isProduction, maxAge: 7 * 24 * 3_600_000 },
+    store: new Store({ pool, createTableIfMissing: true }),
+    cookie: { sameSite: "lax", secure: process.env.NODE_ENV === "production", maxAge: 7 * 24 * 3_600_000 },
     resave: false,
     // Otherwise, a session would be stored for each message, because messages carry no cookie.
     saveUninitialized: false,

@@ -3,13 +3,14 @@ import { Hono } from "hono";
 import { honoMiddleware } from "sallyport/adapters/hono";
 import { z } from "zod";
 import { sallyport } from "./sallyport.ts";
-import { NO_SESSION, sessionOf, startSession } from "./session.ts";
+import { endOfSession, sessionOf, startSession } from "./session.ts";
 
 const SignIn = z.object({ name: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/) });
-const isProduction = process.env.NODE_ENV === "production";
+/** Whether `npm run dev` runs this process. */
+const isDevelopment = process.env.SALLYPORT_DEV === "1";
 
 /** The files of the page. `npm run build` copies them beside the bundle. */
-const PUBLIC = new URL(isProduction ? "./public/" : "../public/", import.meta.url);
+const PUBLIC = new URL(isDevelopment ? "../public/" : "./public/", import.meta.url);
 const FILES = [
   ["/", new URL("index.html", PUBLIC), "text/html"],
   ["/page.js", new URL("page.js", PUBLIC), "text/javascript"],
@@ -17,7 +18,7 @@ const FILES = [
   // The client of Sallyport is one file, so the page needs no bundler.
   [
     "/sallyport-client.js",
-    isProduction ? new URL("sallyport-client.js", PUBLIC) : new URL(import.meta.resolve("sallyport/client")),
+    isDevelopment ? new URL(import.meta.resolve("sallyport/client")) : new URL("sallyport-client.js", PUBLIC),
     "text/javascript",
   ],
 ] as const;
@@ -40,7 +41,7 @@ app.get("/api/session", (context) => {
 app.post("/api/session", async (context) => {
   // Replace this with your own sign-in. It accepts each name without a password.
   const { success, data } = SignIn.safeParse(await context.req.json().catch(() => undefined));
-  if (isProduction || !success) return context.body(null, 400);
+  if (!isDevelopment || !success) return context.body(null, isDevelopment ? 400 : 403);
   return context.body(null, 204, { "set-cookie": startSession(data.name) });
 });
 
@@ -48,5 +49,5 @@ app.delete("/api/session", async (context) => {
   const session = sessionOf(context.req.header("cookie"));
   // Connections of the session are closed at once.
   if (session) await sallyport.access.endSession(session.sessionId);
-  return context.body(null, 204, { "set-cookie": NO_SESSION() });
+  return context.body(null, 204, { "set-cookie": endOfSession() });
 });

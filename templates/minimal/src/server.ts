@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { nodeListener } from "sallyport/adapters/node";
 import { z } from "zod";
 import { sallyport } from "./sallyport.ts";
-import { NO_SESSION, sessionOf, startSession } from "./session.ts";
+import { endOfSession, sessionOf, startSession } from "./session.ts";
 
 /** The files of the page. The client of Sallyport is one file, so the page needs no bundler. */
 const FILES: Readonly<Record<string, readonly [file: URL | string, type: string]>> = {
@@ -14,7 +14,8 @@ const FILES: Readonly<Record<string, readonly [file: URL | string, type: string]
   "/sallyport-client.js": [import.meta.resolve("sallyport/client"), "text/javascript"],
 };
 const SignIn = z.object({ name: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/) });
-const isProduction = process.env.NODE_ENV === "production";
+/** Whether `npm run dev` runs this process. */
+const isDevelopment = process.env.SALLYPORT_DEV === "1";
 
 async function next(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path = "/"] = (request.url ?? "/").split("?");
@@ -32,15 +33,15 @@ async function next(request: IncomingMessage, response: ServerResponse): Promise
 /** GET describes the session, POST signs in, DELETE signs out. */
 async function session(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const current = sessionOf(request.headers.cookie);
-  if (request.method === "POST" && !isProduction) {
+  if (request.method === "POST") {
     // Replace this with your own sign-in. It accepts each name without a password.
     const { success, data } = SignIn.safeParse(await json(request));
-    if (!success) return void response.writeHead(400).end();
+    if (!isDevelopment || !success) return void response.writeHead(isDevelopment ? 400 : 403).end();
     response.writeHead(204, { "set-cookie": startSession(data.name) }).end();
   } else if (request.method === "DELETE") {
     // Connections of the session are closed at once.
     if (current) await sallyport.access.endSession(current.sessionId);
-    response.writeHead(204, { "set-cookie": NO_SESSION() }).end();
+    response.writeHead(204, { "set-cookie": endOfSession() }).end();
   } else {
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify({ user: current?.userId ?? null, url: process.env.SALLYPORT_URL ?? null }));
@@ -70,5 +71,5 @@ const server = createServer(
     },
   }),
 );
-server.listen(Number(process.env.PORT ?? 3000));
+server.listen(Number(process.env.PORT ?? 3000), isDevelopment ? "localhost" : undefined);
 process.once("SIGTERM", () => server.close(() => void sallyport.close()));

@@ -4,7 +4,10 @@ import { sallyport } from "./sallyport.ts";
 
 const origin = process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`;
 
-export const pool = new Pool({ connectionString: process.env.DATABASE_URL });
+/** It does not keep a command of `npx sallyport` running. */
+export const pool = new Pool({ connectionString: process.env.DATABASE_URL, allowExitOnIdle: true });
+// Without a listener, a lost connection would end the process.
+pool.on("error", (error) => console.error(error.message));
 
 export const auth = betterAuth({
   database: pool,

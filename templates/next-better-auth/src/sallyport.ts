@@ -23,6 +23,8 @@ export const sallyport: Sallyport = createSallyport({
     find: async (email) => (await users("email", [email.toLowerCase()]))[0]?.id,
     describe: async (ids) => Object.fromEntries((await users("id", ids)).map(({ id, email }) => [id, email])),
   },
+  // In production, the cookies of the page do not reach the host of the WebSocket.
+  token: { binding: "token" },
   origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
 });
 kept.sallyport = sallyport;

@@ -1,13 +1,16 @@
 import { connect } from "/sallyport-client.js";
 
 const element = (id) => document.getElementById(id);
+let socket;
 const { user, url } = await (await fetch("/api/session")).json();
 
 element("sign-in").onsubmit = async (event) => {
   event.preventDefault();
   const body = JSON.stringify({ name: element("name").value });
-  await fetch("/api/session", { method: "POST", headers: { "content-type": "application/json" }, body });
-  location.reload();
+  const headers = { "content-type": "application/json" };
+  const response = await fetch("/api/session", { method: "POST", headers, body });
+  if (response.ok) location.reload();
+  else element("status").textContent = `The sign-in was rejected with ${response.status}.`;
 };
 element("sign-out").onclick = async () => {
   await fetch("/api/session", { method: "DELETE" });
@@ -25,7 +28,7 @@ if (user === null) {
 
 function start() {
   element("sign-out").hidden = false;
-  const socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });
+  socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });
   socket.on("state", (state) => {
     element("status").textContent = `${user}: ${state}`;
     element("say").hidden = state !== "open";
@@ -39,6 +42,7 @@ function start() {
   });
   socket.on("message", (message) => {
     if (message.type === "message") showMessage(message);
+    else document.getElementById(message.id)?.remove();
   });
   element("retry").onclick = () => socket.reconnect();
   element("say").onsubmit = async (event) => {
@@ -48,9 +52,14 @@ function start() {
       await socket.call.say({ text: text.value });
       text.value = "";
     } catch (error) {
-      element("status").textContent = error.message;
+      showError(error);
     }
   };
+}
+
+/** Shows the error of a call, such as "Permission denied.", and its reference. */
+function showError({ message, reference }) {
+  element("status").textContent = reference ? `${message} npx sallyport why ${reference}` : message;
 }
 
 function showDenial(reason, reference) {
@@ -61,11 +70,16 @@ function showDenial(reason, reference) {
   element("command").textContent = commands.join("\n");
 }
 
-function showMessage({ from, text }) {
+function showMessage({ id, from, text }) {
   const item = document.createElement("li");
+  item.id = id;
   const name = document.createElement("b");
   name.textContent = from;
-  item.append(name, " ", text);
+  const remove = document.createElement("button");
+  remove.type = "button";
+  remove.textContent = "Remove";
+  remove.onclick = () => socket.call.remove({ id }).catch(showError);
+  item.append(name, " ", text, " ", remove);
   element("messages").append(item);
   item.scrollIntoView();
 }

@@ -1,13 +1,13 @@
 "use client";
 
 import { type FormEvent, useEffect, useRef, useState } from "react";
-import { connect, type Socket, type SocketState } from "sallyport/client";
+import { type CallError, connect, type Socket, type SocketState } from "sallyport/client";
 import type { ChatMessage, ChatView } from "../src/chat-view.ts";
 
 interface Props {
   /** The WebSocket URL of API Gateway, or null if it is not known. */
   readonly url: string | null;
-  /** The name of the signed-in user, as the command line knows it. */
+  /** The name of the signed-in user for the command line. */
   readonly user: string;
   readonly signOut: () => void;
 }
@@ -23,6 +23,10 @@ interface Denial {
 export function Chat({ url, user, signOut }: Props) {
   const { socket, state, denial, messages } = useChat(url);
   const [error, setError] = useState("");
+  const show = (failure: unknown) => {
+    const { message, reference } = failure as Partial<CallError> & Error;
+    setError(reference ? `${message} npx sallyport why ${reference}` : message);
+  };
   const say = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const form = event.currentTarget;
@@ -31,7 +35,7 @@ export function Chat({ url, user, signOut }: Props) {
       form.reset();
       setError("");
     } catch (failure) {
-      setError((failure as Error).message);
+      show(failure);
     }
   };
   return (
@@ -62,7 +66,10 @@ export function Chat({ url, user, signOut }: Props) {
       <ol id="messages" aria-live="polite">
         {messages.map(({ id, from, text }) => (
           <li key={id}>
-            <b>{from}</b> {text}
+            <b>{from}</b> {text}{" "}
+            <button type="button" onClick={() => socket.current?.call.remove({ id }).catch(show)}>
+              Remove
+            </button>
           </li>
         ))}
       </ol>

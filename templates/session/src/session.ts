@@ -7,7 +7,8 @@ export interface Session {
 }
 
 const { SESSION_SECRET } = process.env;
-if (!SESSION_SECRET) throw new Error("SESSION_SECRET is not set. Add it to the file .env.");
+if (!SESSION_SECRET)
+  throw new Error("SESSION_SECRET is not set. Set it in the environment, or in .env for npm run dev.");
 const secret = SESSION_SECRET;
 
 /** Returns the session of a Cookie header, or null without a valid one. */
@@ -28,7 +29,7 @@ export function startSession(userId: string): string {
 }
 
 /** The Set-Cookie header that removes the session. */
-export const NO_SESSION = () => `session=; ${ATTRIBUTES}; Max-Age=0`;
+export const endOfSession = () => `session=; ${ATTRIBUTES}; Max-Age=0`;
 
 const ATTRIBUTES = `Path=/; HttpOnly; SameSite=Lax${process.env.NODE_ENV === "production" ? "; Secure" : ""}`;
 

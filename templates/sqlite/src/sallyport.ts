@@ -11,5 +11,7 @@ export const sallyport = createSallyport({
   channels: [room],
   views: { "/ws/chat": ChatView },
   authenticate: ({ headers }) => sessionOf(headers.get("cookie")),
+  // In production, the cookies of the page do not reach the host of the WebSocket.
+  token: { binding: "token" },
   origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
 });
