@@ -24,6 +24,28 @@ test("bash completes commands, subcommands and options", () => {
   expect(offered("doc")).toEqual(["doctor"]);
 });
 
+test("bash skips the value of an option", () => {
+  expect(offered("--app", "x.ts", "us")).toEqual(["users"]);
+  expect(offered("--app", "=", "x.ts", "us")).toEqual(["users"]);
+  expect(offered("users", "grant", "--reason", "list", "--dr")).toEqual(["--dry-run"]);
+});
+
+test("bash compares whole names of commands", () => {
+  expect(offered("why", "--chan")).toEqual(["--channel"]);
+  expect(offered("whyx", "--chan")).toEqual([""]);
+});
+
+test("bash completes choices", () => {
+  expect(offered("init", "--template", "")).toContain("fastify-sqlite");
+  expect(offered("init", "--template", "mi")).toEqual(["minimal"]);
+  expect(offered("completion", "b")).toEqual(["bash"]);
+});
+
+test("bash completes names of files where no word matches", () => {
+  expect(offered("--app", "x")).toEqual([""]);
+  expect(scriptOf("bash")).toContain("complete -o default -F _sallyport sallyport");
+});
+
 test.each(["zsh", "fish"] as const)("%s accepts the script", (shell) => {
   const { error, status, stderr } = spawnSync(shell, ["-n"], { input: scriptOf(shell), encoding: "utf8" });
   // Where the shell is not installed, the script is only compared with the commands.

@@ -1,4 +1,4 @@
-import { Argument, type Command } from "commander";
+import { Argument, type Command, type Option } from "commander";
 import type { Terminal } from "./terminal.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -20,18 +20,31 @@ export function completionScript(program: Command, shell: Shell): readonly strin
   if (shell === "fish") return fishLines(program, []);
   const bash = [
     "_sallyport() {",
-    '  local word="$2" path="" i each',
+    '  local word="$2" path=" " option="" words="" i each',
     "  for ((i = 1; i < COMP_CWORD; i++)); do",
     "    each=$" + "{COMP_WORDS[i]}",
-    '    [[ "$each" == -* ]] || path="$path $each"',
+    // Bash separates --option=value into three words.
+    '    if [[ "$each" == "=" ]]; then continue; fi',
+    '    if [[ -n "$option" ]]; then option=""; continue; fi',
+    '    if [[ "$each" != -* ]]; then path="$path$each "; continue; fi',
+    '    case "$path$each" in',
+    `      ${valuePatterns(program).join("|")}) option="$each" ;;`,
+    "    esac",
     "  done",
-    "  local words",
-    '  case "$path" in',
-    ...caseLines(program, ""),
-    "  esac",
+    '  if [[ "$word" == "=" ]]; then word=""; fi',
+    '  if [[ -n "$option" ]]; then',
+    '    case "$path$option" in',
+    ...choiceLines(program),
+    "    esac",
+    "  else",
+    '    case "$path" in',
+    ...caseLines(program),
+    "    esac",
+    "  fi",
     '  COMPREPLY=($(compgen -W "$words" -- "$word"))',
     "}",
-    "complete -F _sallyport sallyport",
+    // Without a match, the shell completes names of files.
+    "complete -o default -F _sallyport sallyport",
   ];
   return shell === "bash" ? bash : ["autoload -U +X bashcompinit && bashcompinit", ...bash];
 }
@@ -39,15 +52,46 @@ export function completionScript(program: Command, shell: Shell): readonly strin
 /** Returns the words that can follow a command: its subcommands, or else its options. */
 function wordsAfter(command: Command): readonly string[] {
   if (command.commands.length > 0) return command.commands.map((child) => child.name());
-  return [...command.options.flatMap(({ long }) => long ?? []), "--help"];
+  return [
+    ...command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
+    ...command.options.flatMap(({ long }) => long ?? []),
+    "--help",
+  ];
+}
+
+/** An option that takes a value, and the patterns of the words before the value. */
+interface ValueOption {
+  readonly option: Option;
+  readonly patterns: readonly string[];
+}
+
+/** Returns the options of a command and its subcommands that take a value. */
+function valueOptions(command: Command, path: string): readonly ValueOption[] {
+  const own = command.options
+    .filter(({ required }) => required)
+    .map((option) => {
+      const names = [option.long, option.short].flatMap((name) => name ?? []);
+      // The words of a path end with a space, so that "why" does not match "whyx".
+      return { option, patterns: names.map((name) => `"${path}"*"${name}"`) };
+    });
+  return [...own, ...command.commands.flatMap((child) => valueOptions(child, `${path}${child.name()} `))];
+}
+
+const valuePatterns = (program: Command) => valueOptions(program, " ").flatMap(({ patterns }) => patterns);
+
+/** Returns a line of `case` for each option with choices. */
+function choiceLines(program: Command): readonly string[] {
+  return valueOptions(program, " ").flatMap(({ option, patterns }) =>
+    option.argChoices ? [`      ${patterns.join("|")}) words="${option.argChoices.join(" ")}" ;;`] : [],
+  );
 }
 
 /** Returns a line of `case` for each command. The arguments of a command do not change its options. */
-function caseLines(command: Command, path: string): readonly string[] {
+function caseLines(command: Command, path = " "): readonly string[] {
   const pattern = command.commands.length > 0 ? `"${path}"` : `"${path}"*`;
   return [
-    ...command.commands.flatMap((child) => caseLines(child, `${path} ${child.name()}`)),
-    `    ${pattern}) words="${wordsAfter(command).join(" ")}" ;;`,
+    ...command.commands.flatMap((child) => caseLines(child, `${path}${child.name()} `)),
+    `      ${pattern}) words="${wordsAfter(command).join(" ")}" ;;`,
   ];
 }
 
@@ -56,16 +100,29 @@ function fishLines(command: Command, path: readonly string[]): readonly string[]
   const names = command.commands.map((child) => child.name());
   if (names.length === 0) {
     const condition = seen.join("; and ");
-    return command.options.map(
-      ({ long, description }) =>
-        `complete -c sallyport -n "${condition}" -l ${long?.slice(2)} -d ${quoted(description)}`,
-    );
+    return [
+      ...command.registeredArguments.flatMap(({ argChoices }) =>
+        argChoices ? [`complete -c sallyport -f -n "${condition}" -a ${quoted(argChoices.join(" "))}`] : [],
+      ),
+      ...command.options.map((option) => `complete -c sallyport -n "${condition}"${fishOption(option)}`),
+    ];
   }
   const condition = [...seen, `not __fish_seen_subcommand_from ${names.join(" ")}`].join("; and ");
-  return command.commands.flatMap((child) => [
-    `complete -c sallyport -f -n "${condition}" -a ${child.name()} -d ${quoted(child.description())}`,
-    ...fishLines(child, [...path, child.name()]),
-  ]);
+  return [
+    ...(path.length === 0
+      ? command.options.map((option) => `complete -c sallyport${fishOption(option)}`)
+      : []),
+    ...command.commands.flatMap((child) => [
+      `complete -c sallyport -f -n "${condition}" -a ${child.name()} -d ${quoted(child.description())}`,
+      ...fishLines(child, [...path, child.name()]),
+    ]),
+  ];
+}
+
+/** Returns the part of a line that describes an option. */
+function fishOption({ long, description, required, argChoices }: Option): string {
+  const value = argChoices ? ` -x -a ${quoted(argChoices.join(" "))}` : required ? " -r" : "";
+  return ` -l ${long?.slice(2)}${value} -d ${quoted(description)}`;
 }
 
 function quoted(text: string): string {

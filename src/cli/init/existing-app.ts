@@ -5,7 +5,7 @@ import type { PackageManager } from "./package-manager.ts";
 import { type FileChange, newFiles, type Plan } from "./plan.ts";
 import type { Project } from "./project.ts";
 import { templateFiles } from "./templates.ts";
-import { neededOptions } from "./tsconfig.ts";
+import { importExtension, neededOptions } from "./tsconfig.ts";
 import { ownVersion, VERSIONS } from "./versions.ts";
 
 /** Returns the plan that adds Sallyport to a project. */
@@ -31,7 +31,7 @@ export async function planExistingApp(project: Project, manager: PackageManager)
 
 /** Returns the texts of the files that `init` adds, by path. */
 async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>> {
-  const { framework, database, sources } = project;
+  const { framework, database, sources, typescript } = project;
   const files = new Map<string, string>();
   for (const [path, text] of await templateFiles(["existing", `existing-${database}`])) {
     files.set(`${sources}sallyport/${path}`, text);
@@ -45,7 +45,7 @@ async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>
       files.set(`${sources}app/${path}`, text);
     }
   }
-  const extension = importExtension(project);
+  const extension = framework === "next" ? "" : importExtension(typescript);
   for (const [path, text] of files) files.set(path, withExtension(text, extension));
   return files;
 }
@@ -97,13 +97,6 @@ async function gitignoreChange(project: Project): Promise<FileChange | undefined
   if (database === "postgres" && !needsServer(project)) return undefined;
   const name = database === "sqlite" ? "data/" : ".env";
   return addLines(folder, ".gitignore", [name], (text) => isIgnored(text, name));
-}
-
-/** Returns how TypeScript files of the project import each other: `.ts`, `.js` or no extension. */
-function importExtension({ framework, typescript: { options } }: Project): string {
-  if (framework === "next") return "";
-  if (!options) return ".ts";
-  return options.allowImportingTsExtensions || options.rewriteRelativeImportExtensions ? ".ts" : ".js";
 }
 
 function withExtension(text: string, extension: string): string {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type PackageManager, runCommand } from "./package-manager.ts";
 import type { Framework, Project } from "./project.ts";
-import { resolutionChange } from "./tsconfig.ts";
+import { importExtension, resolutionChange } from "./tsconfig.ts";
 
 /** The lines that add Sallyport to a server, by framework. `SALLYPORT` is the import of the app. */
 const MOUNT: Readonly<Record<Framework, readonly string[]>> = {
@@ -61,9 +61,8 @@ export function nextSteps(project: Project, manager: PackageManager): readonly s
 }
 
 /** Returns the module specifier of the app in the server of the project. */
-function relativeImport({ folder, sources, typescript: { options } }: Project): string {
-  const isTs = !options || options.allowImportingTsExtensions || options.rewriteRelativeImportExtensions;
-  const file = `sallyport/sallyport${isTs ? ".ts" : ".js"}`;
+function relativeImport({ folder, sources, typescript }: Project): string {
+  const file = `sallyport/sallyport${importExtension(typescript)}`;
   const servers = ["server", "index", "app", "main"].flatMap((name) =>
     ["ts", "js", "mjs", "cjs", "mts"].map((extension) => `${name}.${extension}`),
   );

@@ -126,3 +126,9 @@ export function resolutionChange({ major, options, isComplete }: TypeScript): st
     ? '"moduleResolution": "bundler"'
     : `"module": "nodenext"${resolution === undefined ? "" : ', and remove "moduleResolution"'}`;
 }
+
+/** Returns how TypeScript files of a project import each other: `.ts` or `.js`. */
+export function importExtension({ options }: TypeScript): string {
+  if (!options) return ".ts";
+  return options.allowImportingTsExtensions || options.rewriteRelativeImportExtensions ? ".ts" : ".js";
+}
