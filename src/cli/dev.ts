@@ -23,6 +23,8 @@ import { quoted, type Terminal } from "./terminal.ts";
 
 /** Interval at which new denials are read from the database, in milliseconds. */
 const DENIALS_EVERY_MS = 250;
+/** Time after which `dev` says that the server does not listen, in milliseconds. */
+const REMINDER_MS = 15_000;
 const MAX_PORT = 65_535;
 
 /** Adds `dev`, which runs the server of an app behind a local API Gateway. */
@@ -130,7 +132,15 @@ async function runDev(run: Run): Promise<void> {
     if (stop.isStopped) return;
     printWelcome(log, run, ports, views, server);
     await server.start();
-    void acceptsConnections(ports.invoke || ports.server, waiting.signal).then((isUp) => {
+    const port = ports.invoke || ports.server;
+    const remind = setTimeout(() => {
+      terminal.complain(
+        `No server accepts connections on port ${port} yet. Let your server listen on the port in the environment variable PORT.`,
+      );
+    }, REMINDER_MS);
+    waiting.signal.addEventListener("abort", () => clearTimeout(remind));
+    void acceptsConnections(port, waiting.signal).then((isUp) => {
+      clearTimeout(remind);
       if (isUp) log.print({ type: "ready" }, [`The server accepts connections on port ${ports.server}.`]);
     });
     while (!(await stop.within(DENIALS_EVERY_MS))) await log.printDenials();

@@ -6,7 +6,7 @@ import { planExistingApp } from "./init/existing-app.ts";
 import { planNewApp } from "./init/new-app.ts";
 import { install, PACKAGE_MANAGERS, type PackageManager, packageManagerOf } from "./init/package-manager.ts";
 import { type Plan, planLines, writePlan } from "./init/plan.ts";
-import { readProject } from "./init/project.ts";
+import { DATABASES, type Database, readProject } from "./init/project.ts";
 import { cancelled, type Prompts, prompts } from "./init/prompts.ts";
 import { TEMPLATES, type TemplateName } from "./init/templates.ts";
 import { type Format, print, withJson } from "./report.ts";
@@ -26,6 +26,12 @@ export function addInit(program: Command, terminal: Terminal): void {
         PACKAGE_MANAGERS,
       ),
     )
+    .addOption(
+      new Option(
+        "--database <name>",
+        "sqlite or postgres, for an app that exists (default: PostgreSQL if the app uses it, else SQLite)",
+      ).choices(DATABASES),
+    )
     .option("--no-install", "do not install the packages")
     .option("-y, --yes", "do not ask, and use the defaults")
     .option("--dry-run", "print the changes, and write nothing");
@@ -37,6 +43,7 @@ export function addInit(program: Command, terminal: Terminal): void {
 interface InitOptions extends Format {
   readonly template?: TemplateName;
   readonly packageManager?: PackageManager;
+  readonly database?: Database;
   readonly install: boolean;
   readonly yes?: boolean;
   readonly dryRun?: boolean;
@@ -70,7 +77,7 @@ async function runInit(
       isWritten,
       next,
     },
-    lines: ["", ...(isWritten ? ["Next:", ...next.map((step) => `  ${step}`)] : [emptyText(options)])],
+    lines: ["", ...(isWritten ? [] : [emptyText(options)]), "Next:", ...next.map((step) => `  ${step}`)],
   });
   // The files are written, so the next steps are printed before the error.
   if (failure) throw failure;
@@ -89,7 +96,7 @@ async function planOf(
         `${inFolder} already contains an app, which --template would replace. Leave out --template, or use another folder: npx sallyport init my-app`,
       );
     }
-    const project = await readProject(inFolder);
+    const project = await readProject(inFolder, options.database);
     return planExistingApp(project, options.packageManager ?? packageManagerOf(inFolder));
   }
   const folder = argument === undefined && ask ? resolve(await ask.folder()) : inFolder;

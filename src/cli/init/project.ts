@@ -4,7 +4,8 @@ import { readJson } from "./edit-files.ts";
 import { readTypeScript, type TypeScript } from "./tsconfig.ts";
 
 export type Framework = "next" | "express" | "fastify" | "hono" | "node";
-export type Database = "postgres" | "sqlite";
+export const DATABASES = ["sqlite", "postgres"] as const;
+export type Database = (typeof DATABASES)[number];
 
 /** The parts of a package.json that `init` reads. */
 interface PackageJson {
@@ -33,24 +34,28 @@ export interface Project {
 
 const FRAMEWORKS = ["next", "express", "fastify", "hono"] as const;
 
-/** @throws ConfigurationError if package.json or tsconfig.json is not valid JSON */
-export async function readProject(folder: string): Promise<Project> {
+/**
+ * @param database the database of Sallyport. Default: PostgreSQL if the app uses it, else SQLite
+ * @throws ConfigurationError if package.json or tsconfig.json is not valid JSON
+ */
+export async function readProject(folder: string, database?: Database): Promise<Project> {
   const packageJson = (await readJson(join(folder, "package.json"))) as PackageJson;
   const packages = { ...packageJson.dependencies, ...packageJson.devDependencies };
   const framework = FRAMEWORKS.find((name) => name in packages) ?? "node";
   const typescript = await readTypeScript(folder, packages.typescript);
+  const hasDatabaseUrl = [".env", ".env.local", ".env.development"].some((file) =>
+    containsDatabaseUrl(join(folder, file)),
+  );
   return {
     folder,
     packageJson,
     packages,
     framework,
-    database: "libsql" in packages || "better-sqlite3" in packages ? "sqlite" : "postgres",
+    database: database ?? ("pg" in packages || hasDatabaseUrl ? "postgres" : "sqlite"),
     sources: (framework === "next" ? isNextInSrc(folder) : existsSync(join(folder, "src"))) ? "src/" : "",
     typescript,
     isJavaScript: typescript.options === undefined && !("typescript" in packages),
-    hasDatabaseUrl: [".env", ".env.local", ".env.development"].some((file) =>
-      containsDatabaseUrl(join(folder, file)),
-    ),
+    hasDatabaseUrl,
   };
 }
 

@@ -5,7 +5,7 @@ import { chat } from "./permissions.ts";
 
 const Message = z.object({ text: z.string().trim().min(1).max(2000) });
 const MessageId = z.object({ id: z.uuid() });
-const ROOM = { channel: "rooms/general" };
+const FIRST_ROOM = "rooms/general";
 
 /** The messages that clients receive. */
 export type ChatMessage =
@@ -20,15 +20,18 @@ export type ChatMessage =
 /** The WebSocket endpoint /ws/chat. Clients can call the fields that `handler()` made. */
 export class ChatView extends WebSocketView {
   static permissionsRequired = [chat.use];
-  static defaultChannel = ROOM.channel;
+  static defaultChannel = FIRST_ROOM;
 
-  say = handler({ body: Message }, async ({ body, user, to }) => {
+  say = handler({ body: Message }, async ({ body, user, connection, to }) => {
     const message: ChatMessage = { type: "message", id: randomUUID(), from: user.id, text: body.text };
-    await to(ROOM).send(message);
+    await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
   });
 
-  remove = handler({ body: MessageId, permissionsRequired: [chat.moderate] }, async ({ body, to }) => {
-    const message: ChatMessage = { type: "removed", id: body.id };
-    await to(ROOM).send(message);
-  });
+  remove = handler(
+    { body: MessageId, permissionsRequired: [chat.moderate] },
+    async ({ body, connection, to }) => {
+      const message: ChatMessage = { type: "removed", id: body.id };
+      await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
+    },
+  );
 }

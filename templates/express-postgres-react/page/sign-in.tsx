@@ -13,7 +13,14 @@ export function SignIn({ signIn }: { readonly signIn: (name: string) => void }) 
       </header>
       <form onSubmit={submit}>
         <label htmlFor="name">Your name</label>
-        <input id="name" name="name" required pattern="[a-z][a-z0-9_\-]{0,31}" placeholder="ann" />
+        <input
+          id="name"
+          name="name"
+          required
+          pattern="[a-z][a-z0-9_\-]{0,31}"
+          placeholder="ann"
+          title="lower-case letters, digits, - and _"
+        />
         <button type="submit">Sign in</button>
       </form>
     </main>

@@ -35,10 +35,10 @@ function start() {
     if (state !== "denied") element("denied").hidden = true;
   });
   socket.on("denied", ({ status, error, reference }) => {
-    showDenial(`${status} ${error}`, reference);
+    showDenial(`${status} ${error}`, reference, status === 403);
   });
   socket.on("revoked", ({ scope, reference }) => {
-    if (scope === "view") showDenial("Your access has ended.", reference);
+    if (scope === "view") showDenial("Your access has ended.", reference, true);
   });
   socket.on("message", (message) => {
     if (message.type === "message") showMessage(message);
@@ -62,11 +62,12 @@ function showError({ message, reference }) {
   element("status").textContent = reference ? `${message} npx sallyport why ${reference}` : message;
 }
 
-function showDenial(reason, reference) {
+function showDenial(reason, reference, lacksPermission) {
   element("denied").hidden = false;
-  element("reason").textContent = `${reason} Run these commands in a second terminal:`;
-  const commands = [`npx sallyport users grant ${user} chat.use`];
-  if (reference) commands.unshift(`npx sallyport why ${reference}`);
+  element("reason").textContent = `${reason} Run this in a second terminal, then try again:`;
+  const commands = [];
+  if (reference) commands.push(`npx sallyport why ${reference}`);
+  if (lacksPermission) commands.push(`npx sallyport users grant ${user} chat.use`);
   element("command").textContent = commands.join("\n");
 }
 

@@ -18,6 +18,8 @@ type Message = Extract<ChatMessage, { type: "message" }>;
 interface Denial {
   readonly reason: string;
   readonly reference: string | undefined;
+  /** Whether a permission is missing. */
+  readonly lacksPermission: boolean;
 }
 
 export function Chat({ url, user, signOut }: Props) {
@@ -51,11 +53,11 @@ export function Chat({ url, user, signOut }: Props) {
       </header>
       {denial && (
         <section id="denied">
-          <p>{denial.reason} Run these commands in a second terminal:</p>
+          <p>{denial.reason} Run this in a second terminal, then try again:</p>
           <pre>
             <code id="command">
               {denial.reference && `npx sallyport why ${denial.reference}\n`}
-              {`npx sallyport users grant ${user} chat.use`}
+              {denial.lacksPermission && `npx sallyport users grant ${user} chat.use`}
             </code>
           </pre>
           <button type="button" onClick={() => socket.current?.reconnect()}>
@@ -106,10 +108,10 @@ function useChat(url: string | null) {
       if (next !== "denied") setDenial(undefined);
     });
     opened.on("denied", ({ status, error, reference }) => {
-      setDenial({ reason: `${status} ${error}`, reference });
+      setDenial({ reason: `${status} ${error}`, reference, lacksPermission: status === 403 });
     });
     opened.on("revoked", ({ scope, reference }) => {
-      if (scope === "view") setDenial({ reason: "Your access has ended.", reference });
+      if (scope === "view") setDenial({ reason: "Your access has ended.", reference, lacksPermission: true });
     });
     opened.on("message", (message) => {
       if (message.type === "message") setMessages((before) => [...before, message]);
