@@ -1,4 +1,5 @@
 import { Argument, type Command, type Option } from "commander";
+import { type Format, print, withJson } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -6,13 +7,14 @@ type Shell = (typeof SHELLS)[number];
 
 /** Adds `completion`, which prints a script for a shell. */
 export function addCompletion(program: Command, terminal: Terminal): void {
-  program
+  const completion = program
     .command("completion")
     .description("Print the script that completes commands and options in a shell")
-    .addArgument(new Argument("<shell>", "bash, zsh or fish").choices(SHELLS))
-    .action((shell: Shell) => {
-      for (const line of completionScript(program, shell)) terminal.print(line);
-    });
+    .addArgument(new Argument("<shell>", "bash, zsh or fish").choices(SHELLS));
+  withJson(completion).action((shell: Shell, options: Format) => {
+    const lines = completionScript(program, shell);
+    print(terminal, options, { json: { shell, script: `${lines.join("\n")}\n` }, lines });
+  });
 }
 
 /** Returns the lines of a script that completes the commands of a program. */

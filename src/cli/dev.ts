@@ -133,10 +133,12 @@ async function runDev(run: Run): Promise<void> {
     printWelcome(log, run, ports, views, server);
     await server.start();
     const port = ports.invoke || ports.server;
+    const advice =
+      options.lambda === undefined
+        ? "Let your server listen on the port in the environment variable PORT."
+        : "Correct the error of the function.";
     const remind = setTimeout(() => {
-      terminal.complain(
-        `No server accepts connections on port ${port} yet. Let your server listen on the port in the environment variable PORT.`,
-      );
+      terminal.complain(`Nothing accepts connections on port ${port} yet. ${advice}`);
     }, REMINDER_MS);
     waiting.signal.addEventListener("abort", () => clearTimeout(remind));
     void acceptsConnections(port, waiting.signal).then((isUp) => {
