@@ -80,7 +80,8 @@ interface Sender {
   close(): Promise<void>;
 }
 
-async function sallyportSender(endpoint: string, size: number): Promise<Sender> {
+/** Creates an app with connections in SQLite, which sends to all of them. */
+export async function sallyportSender(endpoint: string, size: number): Promise<Sender> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
   const storage = sqliteDatabase(join(folder, "bench.db"));
   const app = benchApp(storage, {
