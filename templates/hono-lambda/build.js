@@ -2,17 +2,19 @@ import { cp } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-// dist/ is the code of the Lambda function, with the handler lambda.handler.
+// dist/ is the code of the functions: lambda.handler, maintenance.migrate and maintenance.cleanup.
 await build({
-  entryPoints: ["src/lambda.ts"],
-  outfile: "dist/lambda.mjs",
+  entryPoints: ["src/lambda.ts", "src/maintenance.ts"],
+  outdir: "dist",
+  outExtension: { ".js": ".mjs" },
   bundle: true,
   minify: true,
   keepNames: true,
   platform: "node",
   target: "node22",
   format: "esm",
-  external: ["pg-native", "@aws-sdk/*", "libsql"],
+  // The runtime of AWS contains the clients of the SDK.
+  external: ["pg-native", "@aws-sdk/client-*", "@aws-sdk/credential-provider-node", "libsql"],
   banner: {
     js: 'import { createRequire as bannerRequire } from "node:module"; const require = bannerRequire(import.meta.url);',
   },

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
+import { deployFunction, deployServer } from "./deployment.ts";
 import { GeneratedApp } from "./generated-app.ts";
 
 const executablePath = process.env.CHROMIUM_PATH || "/usr/bin/chromium";
@@ -34,7 +35,7 @@ export const signUpByEmail: SignIn = async (page, name) => {
 
 /**
  * Creates the app of a template and uses it as its README describes. Two users sign in, are denied, get
- * the permission and send a message. One of them loses the permission.
+ * the permission and send a message. One of them loses the permission. Then the app is deployed.
  */
 export async function liveFirstHour(template: string, signIn: SignIn = signInByName): Promise<void> {
   const app = await GeneratedApp.create(template);
@@ -65,7 +66,11 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
     const reference = /npx sallyport why (\S+)/.exec(await denialOf(ann))?.[1] ?? "";
     expect(await app.run("npx", "sallyport", "why", reference)).toContain("chat.use");
     await bob.getByText(/: open$/).waitFor();
-    if (template !== "hono-lambda") await checkProduction(await app.production());
+    if (template === "hono-lambda") await deployFunction(app);
+    else {
+      await deployServer(app);
+      await checkProduction(await app.production());
+    }
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${app.output}`, { cause: error });
   } finally {

@@ -57,7 +57,12 @@ export class GeneratedApp {
 
   /** Runs a command in the folder of the app. @returns what it printed on stdout */
   run(...command: readonly string[]): Promise<string> {
-    return run(command, { cwd: this.folder, env: this.#env });
+    return this.runWith({}, ...command);
+  }
+
+  /** Runs a command with further environment variables. @returns what it printed on stdout */
+  runWith(env: Readonly<Record<string, string>>, ...command: readonly string[]): Promise<string> {
+    return run(command, { cwd: this.folder, env: { ...this.#env, ...env } });
   }
 
   /** Runs `npm run dev` until {@link remove}. Resolves when the server accepts connections. */

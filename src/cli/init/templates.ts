@@ -14,22 +14,22 @@ export interface Template {
 export const TEMPLATES = {
   minimal: {
     hint: "node:http, SQLite, a page without a bundler",
-    folders: ["common", "session", "page", "sqlite", "minimal"],
+    folders: ["common", "server", "session", "page", "sqlite", "minimal"],
   },
   "fastify-sqlite": {
     hint: "Fastify, SQLite, a page without a bundler",
-    folders: ["common", "session", "page", "sqlite", "fastify-sqlite"],
+    folders: ["common", "server", "session", "page", "sqlite", "fastify-sqlite"],
   },
   "express-postgres-react": {
     hint: "Express, PostgreSQL, React with Vite",
-    folders: ["common", "react", "express-postgres-react"],
+    folders: ["common", "server", "react", "express-postgres-react"],
   },
   "next-better-auth": {
     hint: "Next.js, PostgreSQL, sign-in with better-auth",
-    folders: ["common", "react", "next-better-auth"],
+    folders: ["common", "server", "react", "next-better-auth"],
   },
   "hono-lambda": {
-    hint: "Hono in an AWS Lambda function, PostgreSQL",
+    hint: "Hono in an AWS Lambda function, PostgreSQL, a stack for the AWS CDK",
     folders: ["common", "session", "page", "hono-lambda"],
   },
 } as const satisfies Readonly<Record<string, Template>>;

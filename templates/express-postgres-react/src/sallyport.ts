@@ -3,6 +3,7 @@ import { expressRequest } from "sallyport/adapters/express";
 import { postgres } from "sallyport/storage/postgres";
 import { room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
+import { gateways } from "./gateway.ts";
 import { chat } from "./permissions.ts";
 import type { SessionRequest } from "./session.ts";
 
@@ -11,6 +12,7 @@ export const sallyport = createSallyport({
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },
+  gateways,
   authenticate: (request) => {
     const own = expressRequest<SessionRequest>(request);
     return own?.session.userId ? { userId: own.session.userId, sessionId: own.sessionID } : null;

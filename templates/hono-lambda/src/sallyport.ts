@@ -1,12 +1,12 @@
 import { createSallyport } from "sallyport";
-import { postgres } from "sallyport/storage/postgres";
 import { room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
+import { storage } from "./database.ts";
 import { chat } from "./permissions.ts";
 import { sessionOf } from "./session.ts";
 
 export const sallyport = createSallyport({
-  storage: postgres(process.env.DATABASE_URL, { poolSize: 2, listen: false }),
+  storage,
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },

@@ -2,6 +2,7 @@ import { createSallyport, type Sallyport } from "sallyport";
 import { postgres } from "sallyport/storage/postgres";
 import { room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
+import { gateways } from "./gateway.ts";
 import { chat } from "./permissions.ts";
 
 // A reload in development creates a new object. The previous one pauses until its next call.
@@ -13,6 +14,7 @@ export const sallyport: Sallyport = createSallyport({
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },
+  gateways,
   authenticate: async ({ headers }) => {
     const { auth } = await import("./auth.ts");
     const session = await auth.api.getSession({ headers });

@@ -2,6 +2,7 @@ import { createSallyport } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
 import { room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
+import { gateways } from "./gateway.ts";
 import { chat } from "./permissions.ts";
 import { sessionOf } from "./session.ts";
 
@@ -10,6 +11,7 @@ export const sallyport = createSallyport({
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },
+  gateways,
   authenticate: ({ headers }) => sessionOf(headers.get("cookie")),
   // In production, the cookies of the page do not reach the host of the WebSocket.
   token: { binding: "token" },

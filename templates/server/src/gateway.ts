@@ -1,0 +1,15 @@
+import { defineGateway, type GatewayDefinition } from "sallyport/aws";
+
+const { ORIGIN } = process.env;
+
+/** The API Gateway in production. `npm run deploy` creates it, or changes it to this definition. */
+export const gateways: readonly GatewayDefinition[] = ORIGIN?.startsWith("https://")
+  ? [
+      defineGateway({
+        name: "chat production",
+        region: "eu-west-1",
+        // API Gateway sends each event to this URL.
+        target: `${ORIGIN}/ws/chat`,
+      }),
+    ]
+  : [];
