@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ConfigurationError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
@@ -15,11 +17,24 @@ export interface ImportedModule {
 export async function importModule(file: string): Promise<ImportedModule> {
   if (!/\.[cm]?tsx?$/.test(file)) return { exports: await import(pathToFileURL(file).href), files: [] };
   const { createJiti } = await loadJiti();
-  // The cache of jiti is in the temporary folder, where other users could write code that the app
-  // would then run.
-  const jiti = createJiti(import.meta.url, { fsCache: false });
+  const jiti = createJiti(import.meta.url, { fsCache: cacheFolder(file) ?? false });
   const exports = (await jiti.import(file)) as Readonly<Record<string, unknown>>;
   return { exports, files: Object.keys(jiti.cache) };
+}
+
+/**
+ * Returns a folder for compiled TypeScript in the closest `node_modules` folder, or undefined
+ * without one.
+ *
+ * The default of jiti can be the temporary folder. Other users could write code there, which the app
+ * would then run.
+ */
+function cacheFolder(file: string): string | undefined {
+  for (let folder = dirname(file); ; folder = dirname(folder)) {
+    const modules = join(folder, "node_modules");
+    if (existsSync(modules)) return join(modules, ".cache", "sallyport");
+    if (dirname(folder) === folder) return undefined;
+  }
 }
 
 async function loadJiti(): Promise<typeof import("jiti")> {
