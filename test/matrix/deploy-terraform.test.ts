@@ -15,7 +15,7 @@ const LAMBDA = "arn:aws:lambda:eu-west-1:123456789012:function:chat";
 const VALUES: Readonly<Record<string, string>> = {
   "aws_apigatewayv2_api.this.id": "API",
   "data.aws_partition.current.partition": "aws",
-  "data.aws_region.current.name": "eu-west-1",
+  "data.aws_region.current.id": "eu-west-1",
   "data.aws_caller_identity.current.account_id": "ACCOUNT",
   "random_password.secret[0].result": "SECRET",
   "var.function.arn": LAMBDA,

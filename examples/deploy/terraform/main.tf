@@ -26,7 +26,7 @@ locals {
     "$default"    = "default"
   }
   answered_routes = var.replies == "route" ? toset(["$default"]) : toset([])
-  call_arn        = "arn:${data.aws_partition.current.partition}:execute-api:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:${aws_apigatewayv2_api.this.id}"
+  call_arn        = "arn:${data.aws_partition.current.partition}:execute-api:${data.aws_region.current.id}:${data.aws_caller_identity.current.account_id}:${aws_apigatewayv2_api.this.id}"
 
   # A client could set a header itself at $connect if an integration did not map it.
   context_headers = {
@@ -89,7 +89,7 @@ resource "aws_apigatewayv2_integration" "function" {
   description            = "sallyport ${each.key}"
   integration_type       = "AWS_PROXY"
   integration_method     = "POST"
-  integration_uri        = "arn:${data.aws_partition.current.partition}:apigateway:${data.aws_region.current.name}:lambda:path/2015-03-31/functions/${var.function.arn}/invocations"
+  integration_uri        = "arn:${data.aws_partition.current.partition}:apigateway:${data.aws_region.current.id}:lambda:path/2015-03-31/functions/${var.function.arn}/invocations"
   connection_type        = "INTERNET"
   passthrough_behavior   = "WHEN_NO_MATCH"
   payload_format_version = "1.0"
