@@ -142,6 +142,16 @@ describe("sallyport init in an app", () => {
     expect(await read("src/sallyport/sallyport.ts")).toContain('from "./chat-view.js"');
   });
 
+  test("prints each line of a new file before it writes it", async () => {
+    await writeExpressApp();
+    const { out } = await init("--dry-run");
+    const text = await readFile(join(root, "templates/common/src/permissions.ts"), "utf8");
+    const lines = text.trimEnd().split("\n");
+    const diff = ["+ src/sallyport/permissions.ts", ...lines.map((line) => `    + ${line}`.trimEnd())];
+    expect(out).toContain(`${diff.join("\n")}\n`);
+    expect(await files()).not.toContain("src/sallyport/permissions.ts");
+  });
+
   test("changes nothing the second time, and keeps edited files", async () => {
     await writeExpressApp();
     await init("--yes");

@@ -26,7 +26,13 @@ export async function planExistingApp(project: Project, manager: PackageManager)
     await envChange(project),
     await gitignoreChange(project),
   ].filter((change) => change !== undefined);
-  return { folder, changes: [...changes, ...edits], kept, next: nextSteps(project, manager) };
+  return {
+    folder,
+    changes: [...changes, ...edits],
+    printsNewFiles: true,
+    kept,
+    next: nextSteps(project, manager),
+  };
 }
 
 /** Returns the texts of the files that `init` adds, by path. */

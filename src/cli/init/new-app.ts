@@ -21,7 +21,7 @@ export async function planNewApp(folder: string, name: TemplateName, manager: Pa
       `${folder} already contains ${kept.join(", ")}. Use an empty folder: npx sallyport init my-app`,
     );
   }
-  return { folder, changes, kept, next: [runCommand(manager, "dev")] };
+  return { folder, changes, printsNewFiles: false, kept, next: [runCommand(manager, "dev")] };
 }
 
 /** Returns the text of a file with the name of the app, the version of this package, a port and new secrets. */

@@ -16,6 +16,8 @@ export interface FileChange {
 export interface Plan {
   readonly folder: string;
   readonly changes: readonly FileChange[];
+  /** Whether the lines of new files are printed. A new app has too many of them. */
+  readonly printsNewFiles: boolean;
   /** Files that exist already and stay as they are. */
   readonly kept: readonly string[];
   /** What the user does afterwards, one step per entry. Lines of code are indented. */
@@ -23,16 +25,18 @@ export interface Plan {
 }
 
 /** Returns the lines that show a plan, as a diff does. */
-export function planLines({ changes, kept }: Plan): readonly string[] {
+export function planLines({ changes, kept, printsNewFiles }: Plan): readonly string[] {
   return [
-    ...changes.flatMap(({ path, text, added }) =>
-      added === undefined
-        ? [`+ ${path}  ${text.split("\n").length - 1} lines`]
-        : [`~ ${path}`, ...added.map((line) => `    + ${line}`)],
-    ),
+    ...changes.flatMap(({ path, text, added }) => {
+      if (added !== undefined) return [`~ ${path}`, ...addedLines(added)];
+      const lines = text.trimEnd().split("\n");
+      return printsNewFiles ? [`+ ${path}`, ...addedLines(lines)] : [`+ ${path}  ${lines.length} lines`];
+    }),
     ...kept.map((path) => `  ${path}  exists, and is not changed`),
   ];
 }
+
+const addedLines = (lines: readonly string[]) => lines.map((line) => `    + ${line}`.trimEnd());
 
 /**
  * Writes the files of a plan. A new file never replaces another one.
