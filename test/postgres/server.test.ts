@@ -57,7 +57,12 @@ async function started(folder: string) {
   const { DATABASE_URL: _, ...env } = process.env;
   const child = spawn(process.execPath, [jiti, join(folder, "start.ts")], {
     cwd: folder,
-    env: { ...env, TMPDIR: join(folder, "temporary"), JITI_FS_CACHE: "false" },
+    env: {
+      ...env,
+      TMPDIR: join(folder, "temporary"),
+      JITI_FS_CACHE: "false",
+      NODE_DISABLE_COMPILE_CACHE: "1",
+    },
     stdio: ["pipe", "pipe", "inherit"],
   });
   onTestFinished(() => void child.kill());

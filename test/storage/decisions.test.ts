@@ -363,7 +363,7 @@ describe("decisions that are too old or too many", () => {
       if (isPostgres) {
         const [table = ""] = /\S*sallyport_decisions"?/.exec(selects[0]?.sql ?? "") ?? [];
         await sql.raw(`analyze ${table}`).execute(db);
-        for (const kind of ["seqscan", "bitmapscan", "sort"])
+        for (const kind of ["seqscan", "bitmapscan", "sort", "incremental_sort"])
           await sql.raw(`set enable_${kind} = off`).execute(db);
       }
       for (const query of selects.filter(({ sql }) => sql.includes("user_id"))) {
