@@ -25,6 +25,8 @@ interface Denial {
 export function Chat({ url, user, signOut }: Props) {
   const { socket, state, denial, messages } = useChat(url);
   const [error, setError] = useState("");
+  const list = useRef<HTMLOListElement>(null);
+  useEffect(() => list.current?.lastElementChild?.scrollIntoView(), [messages]);
   const show = (failure: unknown) => {
     const { message, reference } = failure as Partial<CallError> & Error;
     setError(reference ? `${message} npx sallyport why ${reference}` : message);
@@ -65,7 +67,7 @@ export function Chat({ url, user, signOut }: Props) {
           </button>
         </section>
       )}
-      <ol id="messages" aria-live="polite">
+      <ol id="messages" ref={list} aria-live="polite">
         {messages.map(({ id, from, text }) => (
           <li key={id}>
             <b>{from}</b> {text}{" "}
