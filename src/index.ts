@@ -1,6 +1,6 @@
 export type { Access } from "./admin/access.ts";
 export type { AccessAudit } from "./admin/audit.ts";
-export type { AccessChange, ChangeResult } from "./admin/change.ts";
+export type { AccessChange, ChangeResult, EndedAccess } from "./admin/change.ts";
 export type { CleanupOptions, CleanupResult } from "./admin/cleanup.ts";
 export type { RuleChange } from "./admin/compare-rules.ts";
 export type { ConnectionInfo, ConnectionQuery } from "./admin/connections.ts";

@@ -17,7 +17,7 @@ import {
   isName,
 } from "../permissions/grants.ts";
 import { checkPrunable, stalePermissions } from "../permissions/stored-permissions.ts";
-import type { RevocationWorker } from "../revocation/worker.ts";
+import type { RevocationOutcome, RevocationWorker } from "../revocation/worker.ts";
 import type { AdminServices } from "../services.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
 import { canRemoveAccess, type StoredChange } from "../storage/stores/changes.ts";
@@ -58,6 +58,20 @@ export type AccessChange =
   | { readonly kind: "recheck"; readonly user: string }
   | { readonly kind: "recheck"; readonly channel: string };
 
+/** What a change ended for open connections. */
+export interface EndedAccess {
+  /** Number of open connections that were closed. */
+  readonly connections: number;
+  /** Number of channels that remaining connections left. */
+  readonly channels: number;
+  /**
+   * Number of open connections with a view or channel of another app, which that app checks.
+   */
+  readonly otherApps: number;
+  /** `false` if another process checks some of the connections, and can end more. */
+  readonly isComplete: boolean;
+}
+
 /** The result of a change. */
 export interface ChangeResult {
   /** `false` if the requested state already existed. Nothing was written then. */
@@ -66,6 +80,11 @@ export interface ChangeResult {
   readonly number: number | undefined;
   /** Names of the permissions that were pruned. */
   readonly pruned: readonly string[];
+  /**
+   * What it ended for open connections, or `undefined` if it cannot end access or nothing was
+   * changed.
+   */
+  readonly ended: EndedAccess | undefined;
 }
 
 /** A field that is checked by the code that uses it. */
@@ -146,14 +165,21 @@ export async function changeAccess(
     services.changedSubjects.mark(subjects);
     await services.delivery.settled(userOf(change));
   }
+  let ended: EndedAccess | undefined;
   if (affected && revocationId !== undefined) {
     const committed = {
       change: `The change "${change.kind}" (number ${number} in the audit log)`,
       next: "A serving process will check the open connections. Do not repeat the change.",
     };
-    await afterCommit(services.store, committed, () => worker.enforceOne(revocationId));
+    ended = endedAccess(await afterCommit(services.store, committed, () => worker.enforceOne(revocationId)));
   }
-  return { changed, number, pruned };
+  return { changed, number, pruned, ended };
+}
+
+function endedAccess(outcome: RevocationOutcome | undefined): EndedAccess {
+  if (!outcome) return { connections: 0, channels: 0, otherApps: 0, isComplete: false };
+  const { closed, left, unknown, isComplete } = outcome;
+  return { connections: closed, channels: left, otherApps: unknown, isComplete };
 }
 
 /** Returns the user that a change is about, or `undefined` if it is not about one user. */

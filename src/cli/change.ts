@@ -1,9 +1,9 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
-import type { AccessChange } from "../index.ts";
+import type { AccessChange, EndedAccess } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { parseFutureInstant } from "./instants.ts";
-import { formatDryRun } from "./preview.ts";
+import { formatDryRun, OTHER_APPS } from "./preview.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -88,8 +88,26 @@ async function applyChange(
 ): Promise<Report> {
   const { change, done, already } = resolved;
   const by = actor();
-  const { changed, number = null, pruned } = await sallyport.access.change(change, { by, reason });
+  const result = await sallyport.access.change(change, { by, reason });
+  const { changed, number = null, pruned, ended } = result;
   const message = changed ? done : already;
   const notes = (await resolved.notes?.()) ?? [];
-  return { json: { changed, number, pruned, message, notes }, lines: [message, ...notes] };
+  return {
+    json: { changed, number, pruned, ended: ended ?? null, message, notes },
+    lines: [message, ...(ended ? endedLines(ended) : []), ...notes],
+  };
+}
+
+/** Returns how many connections were closed and channels were left, in the words of a dry run. */
+function endedLines({ connections, channels, otherApps, isComplete }: EndedAccess): readonly string[] {
+  const closed =
+    connections === 1 ? "1 open connection was closed" : `${connections} open connections were closed`;
+  const left = channels === 1 ? "1 channel was left" : `${channels} channels were left`;
+  return [
+    `${closed}, ${left}.`,
+    ...(isComplete
+      ? []
+      : ["This command did not check all open connections. A serving process checks the others."]),
+    ...(otherApps > 0 ? [OTHER_APPS] : []),
+  ];
 }

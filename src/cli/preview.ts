@@ -5,6 +5,9 @@ import { type Names, namesOf } from "./find-user.ts";
 import type { Report } from "./report.ts";
 import { aligned, first } from "./table.ts";
 
+/** Printed if some connections have views or channels of another app. */
+export const OTHER_APPS = "Other apps on this database check their own connections.";
+
 /** Returns the effects of a change without making it. */
 export async function formatDryRun(
   sallyport: Sallyport,
@@ -61,7 +64,7 @@ function effects(preview: AccessPreview, { name }: Names): readonly string[] {
     connectionsText(connections.length),
     channelsText(channels.length),
   ].join(", ");
-  const others = otherApps > 0 ? ["Other apps on this database check their own connections."] : [];
+  const others = otherApps > 0 ? [OTHER_APPS] : [];
   return [rows.length > 0 ? `${counts}:` : `${counts}.`, ...first(aligned(rows)), ...others];
 }
 

@@ -56,6 +56,8 @@ export class RevocationNotifier {
   #inFlight = 0;
   #done = 0;
   #lost = 0;
+  #closed = 0;
+  #left = 0;
   #failure: { readonly error: unknown } | undefined;
   #onAllDone: () => void = () => undefined;
 
@@ -70,8 +72,12 @@ export class RevocationNotifier {
     const services = this.#services;
     const lost = new Set([...closed, ...left].map(({ connection }) => connection.id));
     this.#lost += lost.size;
+    this.#closed += closed.length;
+    this.#left += left.length;
     const callHooksFor = async ({ connection, channel }: RecheckedPage["toAuthorize"][number]) => {
-      if (!(await callHooks(services, revocation, connection, channel)) || lost.has(connection.id)) return;
+      if (!(await callHooks(services, revocation, connection, channel))) return;
+      this.#left++;
+      if (lost.has(connection.id)) return;
       lost.add(connection.id);
       this.#lost++;
     };
@@ -95,13 +101,14 @@ export class RevocationNotifier {
   }
 
   /**
-   * Returns the number of connections that lost access to a view or channel.
+   * Returns how many connections lost a view or a channel, how many of them were closed, and how
+   * many channels were left.
    *
    * @throws the first error that occurred
    */
-  lost(): number {
+  losses(): { readonly lost: number; readonly closed: number; readonly left: number } {
     if (this.#failure) throw this.#failure.error;
-    return this.#lost;
+    return { lost: this.#lost, closed: this.#closed, left: this.#left };
   }
 
   #track(work: Promise<void>): void {

@@ -10,10 +10,18 @@ import { type Revocation, selectorOf } from "../storage/stores/revocations.ts";
 import { type LostAccess, type RecheckedPage, RevocationNotifier, recordLoss } from "./notify.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
 
-/** The number of connections that lost access, and of those that only another app can check. */
-interface RevocationOutcome {
+/** The effects of a record on open connections. */
+export interface RevocationOutcome {
+  /** Number of connections that lost a view or a channel. */
   readonly lost: number;
+  /** Number of connections that were closed. */
+  readonly closed: number;
+  /** Number of channels that remaining connections left. */
+  readonly left: number;
+  /** Number of connections that only another app can check. */
   readonly unknown: number;
+  /** False if another process had started the record, and may have applied a part of it. */
+  readonly isComplete: boolean;
 }
 
 /** Maximum number of records in progress at the same time. */
@@ -23,8 +31,8 @@ const MAX_RECORDS = 8;
 export class RevocationWorker {
   readonly #services: RevocationServices;
   readonly #sweep: () => Promise<void>;
-  /** Records in progress. Each resolves to the number of connections that lost access. */
-  readonly #inProgress = new Map<string, Promise<number>>();
+  /** Records in progress. Each resolves to its effects, or to undefined if it failed. */
+  readonly #inProgress = new Map<string, Promise<RevocationOutcome | undefined>>();
   /**
    * Records that failed in this process, with the error. The rows of some of their connections can
    * be closed without a notice to the client.
@@ -58,7 +66,7 @@ export class RevocationWorker {
   async enforce(): Promise<number> {
     this.#checkedAt = readClocks();
     await expireGrants(this.#services);
-    const started: Promise<number>[] = [];
+    const started: Promise<RevocationOutcome | undefined>[] = [];
     for (;;) {
       while (this.isFull) await Promise.race(this.#inProgress.values());
       const revocation = await this.#services.revocations.dequeue({
@@ -67,33 +75,37 @@ export class RevocationWorker {
       if (!revocation) break;
       started.push(this.#startProcessing(revocation));
     }
-    const lost = await Promise.all(started);
+    const outcomes = await Promise.all(started);
     await this.#services.reports.decisionLog.flushWithCounts();
     await this.#sweep();
-    return lost.reduce((sum, count) => sum + count, 0);
+    return outcomes.reduce((sum, outcome) => sum + (outcome?.lost ?? 0), 0);
   }
 
   /**
    * Processes the record of one change. It does not wait for the hooks of other records.
    *
+   * @returns its effects, or undefined if another process applies them
    * @throws StorageError if the database failed before the record was finished. The record stays in
    *   the queue and is dequeued again
    */
-  async enforceOne(id: string): Promise<void> {
+  async enforceOne(id: string): Promise<RevocationOutcome | undefined> {
     const { revocations, store, reports } = this.#services;
+    let outcome: RevocationOutcome | undefined;
     try {
       const revocation =
         this.#inProgress.has(id) ||
         (await revocations.dequeue({ except: new Set(this.#inProgress.keys()), only: id }));
       // If the poller of this process dequeued it in between, it is in progress now.
-      if (typeof revocation === "object") await this.#startProcessing(revocation);
-      else await this.#inProgress.get(id);
+      outcome = await (typeof revocation === "object"
+        ? this.#startProcessing(revocation)
+        : this.#inProgress.get(id));
     } catch (error) {
       reports.onError(error, "dequeuing a revocation");
       throw store.failure(error);
     }
     const failure = store.failure(this.#failed.get(id));
     if (failure instanceof StorageError) throw failure;
+    return outcome;
   }
 
   /** Resolves when the records that are in progress now are finished. */
@@ -101,7 +113,7 @@ export class RevocationWorker {
     await Promise.allSettled(this.#inProgress.values());
   }
 
-  #startProcessing(revocation: Revocation): Promise<number> {
+  #startProcessing(revocation: Revocation): Promise<RevocationOutcome | undefined> {
     const current = this.#inProgress.get(revocation.id);
     if (current) return current;
     const processing = this.#process(revocation).finally(() => this.#inProgress.delete(revocation.id));
@@ -109,24 +121,24 @@ export class RevocationWorker {
     return processing;
   }
 
-  async #process(revocation: Revocation): Promise<number> {
+  async #process(revocation: Revocation): Promise<RevocationOutcome | undefined> {
     const { revocations, reports } = this.#services;
     const { id } = revocation;
     const isTakenOver = revocation.isTakenOver || this.#failed.has(id);
     try {
-      const { lost, unknown } = await revocations.withLease(id, (advanced) =>
+      const outcome = await revocations.withLease(id, (advanced) =>
         processRecord(this.#services, { ...revocation, isTakenOver }, advanced),
       );
-      if (unknown > 0) await revocations.completeForThisApp(id);
+      if (outcome.unknown > 0) await revocations.completeForThisApp(id);
       else await revocations.finish(id);
       this.#failed.delete(id);
-      return lost;
+      return outcome;
     } catch (error) {
       // The change is committed. Its record stays and is dequeued again when the lease has expired.
       this.#failed.set(id, error);
       reports.onError(error, `revoking access after a change of ${revocation.scope} ${revocation.subject}`);
       await revocations.postpone(id).catch((failure) => reports.onError(failure, "postponing a revocation"));
-      return 0;
+      return undefined;
     }
   }
 }
@@ -186,7 +198,7 @@ async function processRecord(
         "Do not repeat the change.",
     );
   }
-  return { lost: notifier.lost(), unknown };
+  return { ...notifier.losses(), unknown, isComplete: !revocation.isTakenOver };
 }
 
 /**

@@ -1,8 +1,12 @@
 import { userInfo } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { ConnectionInfo } from "../../src/index.ts";
 import { ChatView, channels, chat } from "./chat.ts";
-import { ANN, commandLineWith, document, MODERATE, USE } from "./command-line.ts";
+import { ANN, BOB, commandLineWith, document, MODERATE, USE } from "./command-line.ts";
 import { revoked, World } from "./world.ts";
+
+const closed = (count: number) =>
+  `${count === 1 ? "1 open connection was" : `${count} open connections were`} closed, 0 channels were left.`;
 
 describe("the command line", () => {
   let world: World;
@@ -15,7 +19,8 @@ describe("the command line", () => {
   const app = (...args: string[]) => commandLineWith(args, { TEST_DATABASE: world.database });
 
   test("lists connections with user, view, channel, time and gateway", async () => {
-    expect((await app("connections", "list")).out).toBe("No such connection is open.\n");
+    expect((await app("connections", "list")).out).toBe("No connection is open.\n");
+    expect((await app("connections", "list", "--user", ANN)).out).toBe("No such connection is open.\n");
     await world.connect("u1", { channel: "rooms/general" });
     await world.connect("u2");
     const { out } = await app("connections", "list");
@@ -73,10 +78,8 @@ describe("the command line", () => {
     const audit = (await app("audit")).out;
     expect(audit).toContain('"stuck"');
     expect(audit).toContain(`closed the connections of ${ANN} (u1)`);
-    expect(audit).toContain(
-      `closed the connections of {"connection":"${id}"}, which belonged to ${ANN} (u1)`,
-    );
-    expect(audit).toContain('closed the connections of {"channel":"rooms/general"}');
+    expect(audit).toContain(`closed the connection ${id}, which belonged to ${ANN} (u1)`);
+    expect(audit).toContain('closed the connections in the channel "rooms/general"');
     await world.sallyport.access.users.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
     expect((await app("audit", "--limit", "1")).out).toContain(
       `added ${ANN} (u1) to the group "Newcomers" until 2030-12-31T00:00:00Z, and created that group`,
@@ -96,11 +99,14 @@ describe("the command line", () => {
       /closes {2}ann@example\.com \(u1\) {2}\/ws\/chat, connection /,
     );
     expect(ann.isClosed).toBe(false);
-    const { number } = document(await app(...revoke, "--json")) as { number: number };
+    const [listed] = document(await app("connections", "list", "--json")) as [ConnectionInfo];
+    const { number, ended } = document(await app(...revoke, "--json")) as { number: number; ended: unknown };
+    expect(ended).toEqual({ connections: 1, channels: 0, otherApps: 0, isComplete: true });
     await ann.closed;
     expect(ann.received).toEqual([revoked()]);
     const reference = String(ann.received[0]?.reference);
     const { out } = await app("why", reference);
+    expect(out).toContain(`\n  connection    ${listed.connection}\n  connectionId  ${listed.connectionId}\n`);
     expect(out).toMatch(/^denied \(403, permission\): ChatView needs/);
     expect(out).toContain(`✘ ChatView needs ${USE}\n    missing: ${USE}`);
     expect(out).toContain(
@@ -127,10 +133,35 @@ describe("the command line", () => {
       `leaves  ${ANN} (u1)  rooms/moderators, connection `,
     );
     expect(ann.received).toEqual([]);
-    await app(...revoke);
+    expect((await app(...revoke)).out).toBe(
+      `${ANN} (u1) no longer has ${MODERATE} directly.\n0 open connections were closed, 1 channel was left.\n`,
+    );
     await ann.message("sallyport.revoked");
     expect(ann.received).toEqual([revoked("rooms/moderators")]);
     expect(ann.isClosed).toBe(false);
+  });
+
+  test("prints how many connections and channels each kind of change ended", async () => {
+    const [ann] = [await world.connect("u1", { channel: "rooms/general" }), await world.connect("u2")];
+    await app("groups", "create", "members");
+    await app("groups", "grant", "members", USE);
+    await app("groups", "add", "members", ANN);
+    expect((await app("users", "revoke", ANN, USE)).out).toBe(
+      `${ANN} (u1) no longer has ${USE} directly.\n0 open connections were closed, 0 channels were left.\nIt is still held through the group "members".\n`,
+    );
+    const lines = ['The group "members" is deleted, with its memberships and grants.', closed(1), ""];
+    expect((await app("groups", "delete", "members")).out).toBe(lines.join("\n"));
+    await ann.closed;
+    expect((await app("users", "deactivate", BOB)).out).toBe(
+      [`${BOB} (u2) is now inactive.`, closed(1), ""].join("\n"),
+    );
+    expect((await app("users", "deactivate", BOB)).out).toBe(`${BOB} (u2) is already inactive.\n`);
+    expect((await app("users", "activate", BOB)).out).toBe(`${BOB} (u2) is now active.\n`);
+    const again = [await world.connect("u2"), await world.connect("u2")];
+    expect((await app("users", "delete", BOB)).out).toBe(
+      [`${BOB} (u2) is deleted, with all grants and memberships.`, closed(2), ""].join("\n"),
+    );
+    await Promise.all(again.map((each) => each.closed));
   });
 
   test("prints 50 lines of a long list as text, and the complete list as JSON", async () => {

@@ -154,7 +154,8 @@ describe("another app on the same database", () => {
   test("closes the connections of an ended session, also for a view that it does not mount", async () => {
     const phone = await world.connect("ann:phone");
     const other = otherApp();
-    await other.access.endSession("phone");
+    const { ended } = await other.access.change({ kind: "end-session", session: "phone" });
+    expect(ended).toEqual({ connections: 1, channels: 0, otherApps: 0, isComplete: true });
     expect((await phone.closed).code).toBe(1000);
     expect(phone.received).toEqual([revoked()]);
     await other.close();
@@ -163,7 +164,12 @@ describe("another app on the same database", () => {
   test("leaves a revocation for a view that it does not mount to the other app", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const other = otherApp();
-    await other.access.revoke("ann", chat.can_use_chat);
+    const { ended } = await other.access.change({
+      kind: "revoke",
+      holder: "ann",
+      permission: chat.can_use_chat,
+    });
+    expect(ended).toMatchObject({ connections: 0, channels: 0, isComplete: true });
     // The serving process can have closed the connection already.
     const answer = await ann.call("whoami").catch(() => "closed");
     if (answer !== "closed") expect(answer).toMatchObject({ ok: false, status: 403 });
@@ -217,7 +223,8 @@ describe("the authorize hook", () => {
     members.add("ann");
     await ann.result("join_room", { channel: "club" });
     members.delete("ann");
-    await world.sallyport.access.recheck({ user: "ann" });
+    const { ended } = await world.sallyport.access.change({ kind: "recheck", user: "ann" });
+    expect(ended).toEqual({ connections: 0, channels: 1, otherApps: 0, isComplete: true });
     expect(ann.received.filter((frame) => frame.type === "sallyport.revoked")).toEqual([lost, lost]);
     expect(ann.received.some((frame) => frame.type === "x")).toBe(false);
   });
@@ -463,7 +470,12 @@ test("revoke() closes all connections of a user with more than one page", async 
   await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
     select ${padded("i", 5)}, (select id from sallyport_gateways), ${padded("i", 15)} || '=', '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
-  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  const revoke = { kind: "revoke", holder: "ann", permission: chat.can_use_chat } as const;
+  const { ended } = await world.sallyport.access.change(revoke);
+  expect(ended).toEqual({ connections: 1201, channels: 0, otherApps: 0, isComplete: true });
+  expect((await world.sallyport.access.change(revoke)).ended).toBeUndefined();
+  const granting = await world.sallyport.access.change({ ...revoke, kind: "grant" });
+  expect(granting).toMatchObject({ changed: true, ended: undefined });
   expect((await ann.closed).code).toBe(1000);
   expect(await world.sql("select count(*) n from sallyport_connections where closed_at is null")).toEqual([
     { n: 0 },
