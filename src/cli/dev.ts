@@ -16,16 +16,16 @@ import { onKeys } from "./dev/keys.ts";
 import { LambdaServer, remoteFunction } from "./dev/lambda-function.ts";
 import { acceptsConnections, canConnect, freePort, ServerProcess } from "./dev/server-process.ts";
 import { loadEnvironment } from "./environment.ts";
+import { MAX_PORT, portOf, portOfEnvironment, SERVER_PORT } from "./ports.ts";
 import { type Format, withJson } from "./report.ts";
 import { StopSignal } from "./stop-signal.ts";
 import { aligned } from "./table.ts";
-import { quoted, type Terminal } from "./terminal.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** Interval at which new denials are read from the database, in milliseconds. */
 const DENIALS_EVERY_MS = 250;
 /** Time after which `dev` says that the server does not listen, in milliseconds. */
 const REMINDER_MS = 15_000;
-const MAX_PORT = 65_535;
 
 /** Adds `dev`, which runs the server of an app behind a local API Gateway. */
 export function addDev(program: Command, terminal: Terminal): void {
@@ -187,7 +187,7 @@ function serverOf(
 /** @throws ConfigurationError for ports that are invalid, overlap or are in use */
 async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports> {
   const invoke = options.lambda === undefined ? 0 : await freePort();
-  const server = options.port ?? portOfEnvironment("PORT", 3000);
+  const server = options.port ?? portOfEnvironment("PORT", SERVER_PORT);
   const gateway = options.gatewayPort ?? portOfEnvironment("GATEWAY_PORT", 3001);
   const ports = { server, gateway, invoke };
   if (sallyport.viewPaths.length === 0) {
@@ -214,14 +214,6 @@ async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports
     );
   }
   return ports;
-}
-
-function portOfEnvironment(name: "PORT" | "GATEWAY_PORT", otherwise: number): number {
-  const text = process.env[name];
-  if (!text) return otherwise;
-  const port = numberOf(text);
-  if (port !== undefined && port > 0) return port;
-  throw new ConfigurationError(`${name} is ${quoted(text)}. Use a whole number from 1 to ${MAX_PORT}.`);
 }
 
 /** Returns the variables by which the server finds its port and the gateways. */
@@ -265,18 +257,13 @@ async function restart(server: Server, log: DevLog): Promise<void> {
 }
 
 function serverPort(text: string): number {
-  const port = numberOf(text);
+  const port = portOf(text);
   if (port !== undefined && port > 0) return port;
   throw new InvalidArgumentError(`Use a whole number from 1 to ${MAX_PORT}.`);
 }
 
 function gatewayPort(text: string): number {
-  const port = numberOf(text);
+  const port = portOf(text);
   if (port !== undefined) return port;
   throw new InvalidArgumentError(`Use a whole number from 0 to ${MAX_PORT}, where 0 selects any free port.`);
-}
-
-/** Returns the port that a text names, or undefined. */
-function numberOf(text: string): number | undefined {
-  return /^\d{1,5}$/.test(text) && Number(text) <= MAX_PORT ? Number(text) : undefined;
 }

@@ -14,6 +14,7 @@ import { definitionsCheck, gatewaysCheck } from "./doctor/gateways.ts";
 import { hostsCheck } from "./doctor/hosts.ts";
 import { iamCheck } from "./doctor/iam.ts";
 import { originsCheck } from "./doctor/origins.ts";
+import { defaultPage, pageCheck } from "./doctor/page.ts";
 import { productionChecks } from "./doctor/production.ts";
 import { tokensCheck } from "./doctor/tokens.ts";
 import { type Format, withJson } from "./report.ts";
@@ -30,6 +31,7 @@ const CHECKS: readonly Check[] = [
   migrationsCheck,
   rulesCheck,
   tokensCheck,
+  pageCheck,
   originsCheck,
   hostsCheck,
   gatewaysCheck,
@@ -51,7 +53,11 @@ export function addDoctor(program: Command, terminal: Terminal): void {
     .description(
       "Check the setup of the app, and print a fix for each problem (exit code 1 if a check fails)",
     )
-    .option("--page <url>", "the URL of the page that connects, such as http://localhost:3000", pageUrl)
+    .option(
+      "--page <url>",
+      "the URL of the page that connects (default: http://localhost:PORT, but none with --production)",
+      pageUrl,
+    )
     .option("--production", "check what production needs, with the production checklist");
   withJson(doctor).action((options: DoctorOptions) => runDoctor(terminal, options));
 }
@@ -133,11 +139,21 @@ function contextOf(sallyport: Sallyport, { page, production }: DoctorOptions): D
   return {
     sallyport,
     inspection,
-    page,
+    page: page ?? (production ? undefined : developmentPage()),
+    isDefaultPage: page === undefined && production !== true,
     isProduction: production === true,
     definitions: provisioning.definitions,
     gateways: () => provisioning.gateways.list(),
   };
+}
+
+/** Returns the page of `sallyport dev`, or undefined if PORT is invalid. The check `page` reports it. */
+function developmentPage(): URL | undefined {
+  try {
+    return defaultPage();
+  } catch {
+    return undefined;
+  }
 }
 
 function printReport(terminal: Terminal, { json }: DoctorOptions, { results }: CheckRun): void {

@@ -1,8 +1,11 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { pathToFileURL } from "node:url";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { createSallyport, WebSocketView } from "../../src/index.ts";
 import { Clock } from "../aws/control-plane/rates.ts";
 import { ControlPlane } from "../aws/control-plane/server.ts";
@@ -11,6 +14,9 @@ import { commandLineWith, type Printed, root } from "./command-line.ts";
 
 const APP = join(root, "test/processes/doctor-app.js");
 const PAGE = "http://localhost:3000";
+/** Nothing listens on port 2. Port 1 is one of the ports that fetch() rejects. */
+const CLOSED = "http://127.0.0.1:2";
+const WITHOUT_NETWORK = pathToFileURL(join(root, "test/processes/without-network.js"));
 const HOUR_MS = 3_600_000;
 const GATEWAY = { name: "local", secret: "0123456789abcdef0123456789abcdef" };
 const REMOTE = "https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/production";
@@ -33,7 +39,8 @@ interface Result {
   readonly fix?: string;
 }
 
-type Variables = Readonly<Record<string, string>>;
+/** Environment variables. `undefined` removes a variable. */
+type Variables = Readonly<Record<string, string | undefined>>;
 
 /** Runs a command on the app of the test, without AWS credentials. */
 function sallyport(args: readonly string[], variables: Variables = {}): Promise<Printed> {
@@ -45,6 +52,8 @@ function sallyport(args: readonly string[], variables: Variables = {}): Promise<
     AWS_ACCESS_KEY_ID: "",
     AWS_SECRET_ACCESS_KEY: "",
     AWS_PROFILE: "",
+    PORT: "2",
+    NODE_OPTIONS: `--import=${WITHOUT_NETWORK}`,
     NODE_NO_WARNINGS: "1",
     ...variables,
   };
@@ -80,13 +89,31 @@ async function register(...gateways: { readonly name: string; readonly endpoint:
   await app.close();
 }
 
+/** Serves a page on a free port, and returns its URL and the received requests. */
+async function servePage(listener: RequestListener) {
+  const requests: string[] = [];
+  const server = createServer((request, response) => {
+    requests.push(`${request.method} ${request.url}`);
+    listener(request, response);
+  });
+  await new Promise<void>((done) => server.listen(0, "localhost", done));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { port, url: `http://localhost:${port}`, requests };
+}
+
 const registerLocal = () => register({ name: "local", endpoint: "http://127.0.0.1:3001/dev" });
 
 describe("sallyport doctor", () => {
   test("passes for an app that is set up for local development", async () => {
     await migrate();
     await registerLocal();
-    const { code, out, err } = await sallyport(["doctor", "--page", PAGE]);
+    const { url } = await servePage((_request, response) => response.end("A page."));
+    const variables = { DOCTOR_OPTIONS: JSON.stringify({ origins: [url] }) };
+    const { code, out, err } = await sallyport(["doctor", "--page", url], variables);
     expect(err).toBe("The app prints this line.\n");
     expect(out.split("\n").map((line) => line.slice(0, 14).trimEnd())).toEqual([
       "✔ node",
@@ -95,6 +122,7 @@ describe("sallyport doctor", () => {
       "✔ migrations",
       "✔ rules",
       "✔ tokens",
+      "✔ page",
       "✔ origins",
       "✔ hosts",
       "✔ gateways",
@@ -108,7 +136,8 @@ describe("sallyport doctor", () => {
     ]);
     expect(out).toContain("The app is loaded. Views: /ws/chat.");
     expect(out).toContain("POST /api/ws-token answers 401 without a session. Tokens can be used for 60 s");
-    expect(out).toContain("Pages of http://localhost:3000 are allowed to connect.");
+    expect(out).toContain(`${url} answers with status 200.\n`);
+    expect(out).toContain(`Pages of ${url} are allowed to connect.`);
     expect(out).toContain('ws://localhost:3001/dev (gateway "local") have the same host name.');
     expect(code).toBe(0);
   });
@@ -271,6 +300,104 @@ describe("sallyport doctor", () => {
     const options = JSON.stringify({ token: { binding: "token" } });
     const bound = await doctor(["--page", "http://127.0.0.1:3000"], { DOCTOR_OPTIONS: options });
     expect(bound.one("hosts")).toMatchObject({ status: "ok" });
+  });
+
+  describe("the page", () => {
+    test("is that of sallyport dev without --page, with the port of .env", async () => {
+      await migrate();
+      await registerLocal();
+      const page = await servePage((_request, response) => response.writeHead(404).end());
+      await writeFile(join(folder, "package.json"), "{}");
+      await writeFile(join(folder, ".env"), `PORT=${page.port}\n`);
+      const variables = { PORT: undefined, DOCTOR_OPTIONS: JSON.stringify({ origins: [page.url] }) };
+      const { one, code } = await doctor([], variables);
+      expect(one("page")).toEqual({
+        check: "page",
+        status: "ok",
+        message: `${page.url} answers with status 404. It is the page of sallyport dev. --page <url> names another one.`,
+      });
+      expect(page.requests).toEqual(["GET /"]);
+      expect(one("origins")).toMatchObject({
+        status: "ok",
+        message: `Pages of ${page.url} are allowed to connect.`,
+      });
+      expect(one("hosts")).toMatchObject({ status: "ok" });
+      expect(code).toBe(0);
+    });
+
+    test("is skipped without --page if nothing listens, and an origin that is not allowed is a warning", async () => {
+      await migrate();
+      await registerLocal();
+      const { one, code } = await doctor();
+      expect(one("page")).toEqual({
+        check: "page",
+        status: "skipped",
+        message: "Nothing listens at http://localhost:2, the page of sallyport dev.",
+        fix: "npm run dev, or pass the URL of your page: --page <url>.",
+      });
+      expect(one("origins")).toMatchObject({
+        status: "warning",
+        message: expect.stringContaining('The origin "http://localhost:2" is not in the option origins'),
+        fix: expect.stringContaining("If your page has another URL, pass it with --page."),
+      });
+      expect(code).toBe(0);
+      const invalid = await doctor([], { PORT: "port" });
+      expect(invalid.one("page")).toMatchObject({
+        status: "failed",
+        message: 'PORT is "port". Use a whole number from 1 to 65535.',
+      });
+      const production = await doctor(["--production"]);
+      expect(production.one("page")).toMatchObject({
+        status: "skipped",
+        message: "No page was requested.",
+      });
+    });
+
+    test("is a problem with --page if nothing listens or the host does not exist", async () => {
+      const closed = await doctor(["--page", CLOSED]);
+      expect(closed.one("page")).toMatchObject({
+        status: "warning",
+        message: "Nothing listens at http://127.0.0.1:2.",
+        fix: expect.stringContaining("--page"),
+      });
+      expect((await doctor(["--production", "--page", CLOSED])).one("page")).toMatchObject({
+        status: "failed",
+      });
+      const unknown = await doctor(["--page", "https://ann:s3cret@www.example.com/chat?key=s3cret"]);
+      expect(unknown.one("page")).toMatchObject({
+        status: "warning",
+        message:
+          "https://www.example.com/chat could not be requested: getaddrinfo ENOTFOUND www.example.com.",
+      });
+      expect(JSON.stringify(unknown.checks)).not.toContain("s3cret");
+    });
+
+    test("is requested once, without following a redirect and without reading its body", async () => {
+      const page = await servePage((request, response) => {
+        if (request.url === "/error") response.writeHead(503).end();
+        else if (request.url === "/endless") response.write("The body does not end.");
+        else response.writeHead(302, { location: "/error" }).end();
+      });
+      expect((await doctor(["--page", page.url])).one("page")).toMatchObject({
+        status: "ok",
+        message: `${page.url} answers with status 302.`,
+      });
+      expect((await doctor(["--page", `${page.url}/endless`])).one("page")).toMatchObject({ status: "ok" });
+      expect((await doctor(["--page", `${page.url}/error`])).one("page")).toMatchObject({
+        status: "warning",
+        message: `${page.url}/error answers with status 503.`,
+        fix: expect.stringContaining("log"),
+      });
+      expect(page.requests).toEqual(["GET /", "GET /endless", "GET /error"]);
+    });
+
+    test("must answer within 5 seconds", async () => {
+      const page = await servePage(() => undefined);
+      expect((await doctor(["--page", page.url])).one("page")).toMatchObject({
+        status: "warning",
+        message: `${page.url} did not answer within 5 s.`,
+      });
+    });
   });
 
   test.each([["ftp://example.com"], ["example.com"], [""]])("rejects the page %j", async (page) => {

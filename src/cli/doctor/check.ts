@@ -9,8 +9,10 @@ import { type Finding, failed, skipped, warning } from "./finding.ts";
 export interface DoctorContext {
   readonly sallyport: Sallyport;
   readonly inspection: Sallyport[typeof INTERNAL]["inspection"];
-  /** URL of the page that connects, or undefined without `--page`. */
+  /** URL of the page that connects. Undefined without `--page` in production. */
   readonly page: URL | undefined;
+  /** Whether the page is that of `sallyport dev`, because `--page` is not set. */
+  readonly isDefaultPage: boolean;
   /** Whether `--production` is set. */
   readonly isProduction: boolean;
   /** The gateways that the app defines, by name. */

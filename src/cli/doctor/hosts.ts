@@ -71,7 +71,7 @@ function checkDefined(
   { name, region, domains }: GatewayDefinition,
   registered: Gateway | undefined,
 ): Finding {
-  const { page } = context;
+  const { page, isDefaultPage } = context;
   const host = domains[0]?.name;
   const fix = 'Add a domain below that of the page to the gateway, or set token: { binding: "token" }.';
   if (host === undefined) {
@@ -82,7 +82,7 @@ function checkDefined(
       fix,
     );
   }
-  if (!page)
+  if (!page || isDefaultPage)
     return skipped(
       `No page was compared with ${host} (gateway "${name}").`,
       "Pass the URL of your page: --page https://www.example.com.",
@@ -101,13 +101,65 @@ function checkDefined(
   );
 }
 
-/** Returns the longest domain of two or more labels that contains both hosts, or undefined. */
+/**
+ * Returns the longest domain that contains both hosts and for which a host can set cookies, or
+ * undefined.
+ */
 export function sharedDomain(one: string, other: string): string | undefined {
-  const [labels, others] = [one, other].map((host) => host.toLowerCase().split(".").reverse());
+  const [labels = [], others] = [one, other].map((host) => host.toLowerCase().split(".").reverse());
   const shared: string[] = [];
-  for (const [index, label] of (labels ?? []).entries()) {
+  for (const [index, label] of labels.entries()) {
     if (label !== others?.[index]) break;
     shared.unshift(label);
   }
-  return shared.length >= 2 ? shared.join(".") : undefined;
+  const isHost = shared.length === Math.min(labels.length, others?.length ?? 0);
+  return isSuffix(shared, isHost) ? undefined : shared.join(".");
 }
+
+/**
+ * Returns whether a domain is a suffix below which different owners have names. Browsers set no
+ * cookies for such a domain. This is a heuristic in place of the Public Suffix List, which has
+ * 10 000 entries.
+ *
+ * @param isHost whether the domain is a host itself
+ */
+function isSuffix(labels: readonly string[], isHost: boolean): boolean {
+  const [second = "", top = ""] = labels.slice(-2);
+  if (labels.length < 2) return true;
+  if (labels.length === 2 && top.length === 2 && SECOND_LEVEL.has(second)) return true;
+  const domain = labels.join(".");
+  if (HOSTING.has(domain)) return true;
+  return !isHost && REGIONAL_HOSTING.some((suffix) => domain.endsWith(`.${suffix}`));
+}
+
+/** Labels that are a part of the suffix below a two-letter top-level domain, such as co.uk. */
+const SECOND_LEVEL: ReadonlySet<string> = new Set([
+  "ac",
+  "co",
+  "com",
+  "edu",
+  "go",
+  "gov",
+  "ne",
+  "net",
+  "or",
+  "org",
+]);
+
+/** Domains in which the names of customers are below labels of a service and a region. */
+const REGIONAL_HOSTING = ["amazonaws.com", "amazonaws.com.cn", "elasticbeanstalk.com"];
+
+/** Domains in which each customer has a subdomain. */
+const HOSTING: ReadonlySet<string> = new Set([
+  ...REGIONAL_HOSTING,
+  "azurewebsites.net",
+  "cloudfront.net",
+  "fly.dev",
+  "github.io",
+  "herokuapp.com",
+  "netlify.app",
+  "onrender.com",
+  "pages.dev",
+  "vercel.app",
+  "web.app",
+]);

@@ -37,14 +37,20 @@ export const iamCheck: Check = {
 };
 
 /** Returns what the role of the app needs, as a sentence. */
-function policyFix({ definitions }: DoctorContext, name = [...definitions.keys()][0]): string {
+function policyFix(
+  { definitions }: Pick<DoctorContext, "definitions">,
+  name = [...definitions.keys()][0],
+): string {
   return name !== undefined && definitions.has(name)
     ? `Attach the second policy of npx sallyport gateway policy "${name}" to the role of the app.`
     : "Attach a policy that allows execute-api:ManageConnections to the role of the app.";
 }
 
-/** Makes the signed call for a connection that does not exist. */
-async function callGateway(context: DoctorContext, { name, endpoint }: Gateway): Promise<Finding> {
+/** Makes the signed call for a connection that does not exist, and explains the response. */
+export async function callGateway(
+  context: Pick<DoctorContext, "inspection" | "definitions">,
+  { name, endpoint }: Pick<Gateway, "name" | "endpoint">,
+): Promise<Finding> {
   const result = await context.inspection.callManagementApi(endpoint);
   const isAnswered = result.kind === "ok" || result.kind === "gone";
   // AWS checks the signature and the policy before the format of the id.

@@ -7,9 +7,11 @@ import { isLocalUrl } from "./hosts.ts";
 export const originsCheck: Check = {
   name: "origins",
   async run(context) {
-    const { inspection, page, isProduction } = context;
+    const { inspection, page, isDefaultPage, isProduction } = context;
     const { origins, allowMissingOrigin } = inspection.settings;
-    const findings = page ? [await checkPage(context, page)] : [withoutPage(context)];
+    const isEmpty = typeof origins !== "function" && origins.length === 0;
+    const isCompared = page !== undefined && !(isDefaultPage && isEmpty);
+    const findings = [isCompared ? await checkPage(context, page) : withoutPage(context)];
     if (isProduction && allowMissingOrigin) {
       findings.push(
         warning(
@@ -31,7 +33,8 @@ export const originsCheck: Check = {
   },
 };
 
-async function checkPage({ inspection }: DoctorContext, page: URL): Promise<Finding> {
+async function checkPage(context: DoctorContext, page: URL): Promise<Finding> {
+  const { inspection } = context;
   const { isAllowed, error } = await inspection.decideOrigin(page.origin);
   if (isAllowed) return ok(`Pages of ${page.origin} are allowed to connect.`);
   if (error !== undefined) {
@@ -42,7 +45,8 @@ async function checkPage({ inspection }: DoctorContext, page: URL): Promise<Find
   }
   const { origins } = inspection.settings;
   if (typeof origins === "function") {
-    return failed(
+    return notAllowed(
+      context,
       `The function origins did not return true for ${quoted(page.origin)}.`,
       "Return true if pages of this origin are allowed to connect.",
     );
@@ -50,12 +54,19 @@ async function checkPage({ inspection }: DoctorContext, page: URL): Promise<Find
   const local = isLocalUrl(page)
     ? origins.find((origin) => URL.canParse(origin) && isLocalUrl(new URL(origin)))
     : undefined;
-  return failed(
+  return notAllowed(
+    context,
     `The origin ${quoted(page.origin)} is not in the option origins, which contains ${listed(origins) || "nothing"}.`,
     local === undefined
       ? `Add ${quoted(page.origin)} to origins.`
       : `Open the page at ${local}, or add ${quoted(page.origin)} to origins.`,
   );
+}
+
+/** Without `--page`, the page can have another origin than that of `sallyport dev`. */
+function notAllowed({ isDefaultPage }: DoctorContext, message: string, fix: string): Finding {
+  if (!isDefaultPage) return failed(message, fix);
+  return warning(message, `${fix} If your page has another URL, pass it with --page.`);
 }
 
 function withoutPage(context: DoctorContext): Finding {
