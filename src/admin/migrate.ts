@@ -63,9 +63,15 @@ function consequencesOf(
   const views = changes.filter(({ kind, change }) => kind === "view" && change === "changed");
   const changesChannels = changes.some(({ kind }) => kind === "channel");
   return {
-    audit: { action: "rules-changed", by, reason, details: { rules: changes.map(summaryOf) } },
+    audit: { action: "rules-changed", by, reason, details: { rules: changes.map(detailOf) } },
     subjects: changesChannels ? EVERYONE : views.map(({ name }) => ({ scope: "view", subject: name })),
   };
+}
+
+/** Returns what the audit log stores of a changed rule. Users are left out, because they can be many. */
+function detailOf(change: RuleChange): Omit<RuleChange, "gains" | "loses"> {
+  const { before, after } = change;
+  return { ...summaryOf(change), before, after };
 }
 
 function summaryOf({ kind, name, change, widens }: RuleChange): MigrationResult["rules"][number] {

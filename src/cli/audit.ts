@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { AuditEntry } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { rowCount } from "./arguments.ts";
-import { describeAuditEntry } from "./describe-audit-entry.ts";
+import { auditDetailLines, describeAuditEntry } from "./describe-audit-entry.ts";
 import { findUser, type Names, namesOf } from "./find-user.ts";
 import { formatInstant, parsePastInstant } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
@@ -40,7 +40,11 @@ async function audit(sallyport: Sallyport, options: AuditFormat): Promise<Report
   if (entries.length === 0) return { json, lines: ["There are no entries."] };
   const before = entries.at(-1)?.number;
   const [older] = await sallyport.access.audit.list({ user, since, before, limit: 1 });
-  const lines = aligned(entries.map((entry) => row(entry, names)));
+  const rows = aligned(entries.map((entry) => row(entry, names)));
+  const lines = entries.flatMap((entry, index) => [
+    rows[index] ?? "",
+    ...auditDetailLines(entry).map((line) => `    ${line}`),
+  ]);
   return { json, lines: older ? [...lines, "There are older entries: --limit shows more."] : lines };
 }
 

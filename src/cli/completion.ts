@@ -47,8 +47,29 @@ export function completionScript(program: Command, shell: Shell): readonly strin
     "}",
     // Without a match, the shell completes names of files.
     "complete -o default -F _sallyport sallyport",
+    ...npxLines(shell),
   ];
-  return shell === "bash" ? bash : ["autoload -U +X bashcompinit && bashcompinit", ...bash];
+  return shell === "bash" ? bash : [...ZSH_SETUP, ...bash];
+}
+
+/** The completion functions of zsh are not loaded by default, for example on macOS. */
+const ZSH_SETUP = [
+  "whence compdef >/dev/null || { autoload -Uz compinit && compinit -i; }",
+  "autoload -U +X bashcompinit && bashcompinit",
+];
+
+/** Completes the words after `npx sallyport`. An existing completion of npx is kept. */
+function npxLines(shell: "bash" | "zsh"): readonly string[] {
+  const exists = shell === "bash" ? "complete -p npx >/dev/null 2>&1" : "(( $" + "{+_comps[npx]} ))";
+  return [
+    "_sallyport_npx() {",
+    '  if [[ "$' + '{COMP_WORDS[1]}" != "sallyport" ]] || ((COMP_CWORD < 2)); then COMPREPLY=(); return; fi',
+    '  COMP_WORDS=("$' + '{COMP_WORDS[@]:1}")',
+    "  ((COMP_CWORD--))",
+    '  _sallyport sallyport "$2"',
+    "}",
+    `if ! ${exists}; then complete -o default -F _sallyport_npx npx; fi`,
+  ];
 }
 
 /** Returns the words that can follow a command: its subcommands, or else its options. */

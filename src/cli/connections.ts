@@ -35,7 +35,10 @@ export function addConnections(program: Command, terminal: Terminal): void {
 async function list(sallyport: Sallyport, options: Format & ConnectionFilter): Promise<Report> {
   const open = await findConnections(sallyport, await withId(sallyport, options));
   const { json, lines } = await connectionsReport(sallyport, options, open);
-  return { json, lines: open.length > 0 ? lines : ["No such connection is open."] };
+  const { user, channel, view } = options;
+  const isFiltered = [user, channel, view].some((value) => value !== undefined);
+  const none = isFiltered ? "No such connection is open." : "No connection is open.";
+  return { json, lines: open.length > 0 ? lines : [none] };
 }
 
 async function close(

@@ -1,4 +1,4 @@
-import type { DecisionStep, Rule } from "../index.ts";
+import type { DecisionStep, Rule, RuleChange } from "../index.ts";
 import { formatEnd } from "./instants.ts";
 
 /**
@@ -14,6 +14,31 @@ export function describeRule({ signedIn, anyOf, allOf }: Rule, hasAuthorize = fa
   if (parts.length === 0) parts.push(signedIn ? "a signed-in user" : "nothing");
   if (hasAuthorize) parts.push("its authorize");
   return parts.join("; and ");
+}
+
+/** A changed rule in its short form, as `migrate` returns it. */
+export type RuleSummary = Pick<RuleChange, "kind" | "name" | "change" | "widens">;
+
+/**
+ * Describes a changed rule in one line. A new rule applies to something that no user could use
+ * before, so it does not widen an existing rule.
+ */
+export function describeRuleChange({ kind, name, change, widens }: RuleSummary): string {
+  if (change === "added") return `${kind} ${name}: new`;
+  return `${widens ? "WIDENS  " : ""}${kind} ${name}: ${change}`;
+}
+
+/** Describes a changed rule, with its previous and its new form. */
+export function ruleChangeLines(
+  change: RuleSummary & Partial<Pick<RuleChange, "before" | "after">>,
+): readonly string[] {
+  const { before, after } = change;
+  const [was, is] = before && after ? ["before", "after "] : ["rule  ", "rule  "];
+  return [
+    describeRuleChange(change),
+    ...(before ? [`  ${was}  ${describeRule(before, before.hasAuthorize)}`] : []),
+    ...(after ? [`  ${is}  ${describeRule(after, after.hasAuthorize)}`] : []),
+  ];
 }
 
 /** Describes a check: the rule, its result, and the grants that it found or that are missing. */

@@ -29,7 +29,7 @@ import { addWhy } from "./why.ts";
  * @param print writes a line to stdout
  * @param complain writes a line to stderr
  * @returns the exit code: 0, or 1 after an error. Also 1 if `permissions diff` found a rule that
- *   widens, `gateway status` found a difference, or a check of `doctor` failed.
+ *   widens or is new, `gateway status` found a difference, or a check of `doctor` failed.
  */
 export async function run(
   args: readonly string[],

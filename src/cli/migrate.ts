@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { MigrationResult } from "../index.ts";
 import { actor, withReason } from "./change.ts";
+import { describeRuleChange } from "./describe-rule.ts";
 import { type Format, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -30,7 +31,5 @@ export function migrated(
   const lines = [migrations.length > 0 ? `migrated: ${migrations.join(", ")}` : upToDate];
   if (added.length > 0) lines.push(`permissions added: ${added.join(", ")}`);
   if (stale.length > 0) lines.push(`in the database but no longer declared: ${stale.join(", ")}`);
-  for (const { kind, name, change, widens } of rules)
-    lines.push(`${widens ? "WIDENS  " : ""}${kind} ${name}: ${change}`);
-  return { json: done, lines };
+  return { json: done, lines: [...lines, ...rules.map(describeRuleChange)] };
 }

@@ -4,7 +4,7 @@ import { ConfigurationError } from "../errors.ts";
 import type { PermissionInfo, RuleChange } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { actor, type ChangeCommand, type ChangeFormat, changing, withChangeOptions } from "./change.ts";
-import { describeRule } from "./describe-rule.ts";
+import { ruleChangeLines } from "./describe-rule.ts";
 import { type Names, namesOf } from "./find-user.ts";
 import { migrated } from "./migrate.ts";
 import { addPermissionHolders } from "./permissions-who.ts";
@@ -40,7 +40,7 @@ export function addPermissions(program: Command, terminal: Terminal): void {
   reporting(
     command(
       "diff",
-      "Show who gains or loses access by the rules of this code (exit code 1 if a rule widens)",
+      "Show who gains or loses access by the rules of this code (exit code 1 if a rule widens or is new)",
     ),
     terminal,
     diff,
@@ -130,15 +130,10 @@ async function diff(sallyport: Sallyport): Promise<Report> {
 }
 
 function changeLines(change: RuleChange, { name }: Names): readonly string[] {
-  const { before, after, gains, loses } = change;
+  const { gains, loses } = change;
   const rows = [
     ...gains.map((user) => `  gains  ${name(user)}`),
     ...loses.map((user) => `  loses  ${name(user)}`),
   ];
-  return [
-    `${change.widens ? "WIDENS  " : ""}${change.kind} ${change.name}: ${change.change}`,
-    ...(before ? [`  before  ${describeRule(before, before.hasAuthorize)}`] : []),
-    ...(after ? [`  after   ${describeRule(after, after.hasAuthorize)}`] : []),
-    ...first(rows),
-  ];
+  return [...ruleChangeLines(change), ...first(rows)];
 }

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { ConfigurationError } from "../errors.ts";
 import type { AuditEntry, Decision, Explanation } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { describeAuditEntry } from "./describe-audit-entry.ts";
+import { auditDetailLines, describeAuditEntry } from "./describe-audit-entry.ts";
 import { stepLines } from "./describe-rule.ts";
 import { findUser, type Names, namesOf } from "./find-user.ts";
 import { formatInstant } from "./instants.ts";
@@ -22,9 +22,9 @@ export function addWhy(program: Command, terminal: Terminal): void {
   const command = program
     .command("why")
     .description("Explain a stored decision, or what would be decided now")
-    .argument("[reference]", "the reference that the client received (without it, use --view)")
+    .argument("[reference]", "the reference that the client received (without it, use --user and --view)")
     .option("--user <user>", "the user to explain (default: a client that is not signed in)")
-    .option("--view <path>", "a view, such as /ws/chat")
+    .option("--view <path>", "a view, such as /ws/chat (default: the only view)")
     .option("--handler <name>", "a handler of that view")
     .option("--channel <name>", "a channel, such as rooms/general");
   reporting<WhyFormat>(command, terminal, (sallyport, options, [reference]) => {
@@ -36,10 +36,8 @@ export function addWhy(program: Command, terminal: Terminal): void {
 }
 
 async function explainNow(sallyport: Sallyport, options: WhyFormat): Promise<Report> {
-  const { view, handler, channel } = options;
-  if (view === undefined) {
-    throw new ConfigurationError("Pass a reference, or name a view: why --user USER --view PATH.");
-  }
+  const { handler, channel } = options;
+  const view = options.view ?? onlyView(sallyport, options);
   const user = options.user === undefined ? null : await findUser(sallyport, options.user);
   const explanation = await sallyport.access.explain({ user, view, handler, channel });
   const names = await namesOf(sallyport, [user]);
@@ -47,6 +45,19 @@ async function explainNow(sallyport: Sallyport, options: WhyFormat): Promise<Rep
     json: { label: names.label(user), ...explanation },
     lines: explanationLines(explanation, names),
   };
+}
+
+/**
+ * Returns the view of an app with a single view.
+ *
+ * @throws ConfigurationError if the question is empty, or the app has several views
+ */
+function onlyView({ viewPaths }: Sallyport, { user, handler, channel }: WhyFormat): string {
+  const [view] = viewPaths;
+  const isEmpty = [user, handler, channel].every((option) => option === undefined);
+  if (view !== undefined && viewPaths.length === 1 && !isEmpty) return view;
+  const views = viewPaths.length > 1 ? ` Use one of: ${viewPaths.join(", ")}.` : "";
+  throw new ConfigurationError(`Pass a reference, or name a view: why --user USER --view PATH.${views}`);
 }
 
 function explanationLines(explanation: Explanation, { name }: Names): readonly string[] {
@@ -93,7 +104,7 @@ async function changeOf(sallyport: Sallyport, { change }: Decision): Promise<Aud
 }
 
 function facts(decision: Decision, { name }: Names): readonly (readonly string[])[] {
-  const { at, event, path, view, handler, channel, sourceIp, gateway, connectionId, repeats } = decision;
+  const { at, event, path, view, handler, channel, sourceIp, gateway, repeats } = decision;
   const rows: readonly (readonly [string, string | undefined])[] = [
     ["  when", formatInstant(at)],
     ["  user", name(decision.userId ?? null)],
@@ -102,7 +113,9 @@ function facts(decision: Decision, { name }: Names): readonly (readonly string[]
     ["  handler", handler],
     ["  channel", channel],
     ["  gateway", gateway],
-    ["  connection", connectionId],
+    // The id that connections close accepts, and the id of API Gateway.
+    ["  connection", decision.connectionKey],
+    ["  connectionId", decision.connectionId],
     ["  address", sourceIp],
     ["  similar", repeats > 0 ? `${repeats} more, counted here` : undefined],
   ];
@@ -114,5 +127,6 @@ function changeLines(change: AuditEntry, names: Names): readonly string[] {
   return [
     `followed from change ${number}: ${by === null ? "an unknown author" : names.name(by)} ${describeAuditEntry(change, names)}`,
     `    at ${formatInstant(at)}${reason === null ? "" : `, "${reason}"`}`,
+    ...auditDetailLines(change).map((line) => `    ${line}`),
   ];
 }

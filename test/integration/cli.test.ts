@@ -443,7 +443,7 @@ describe("a change of permissions", () => {
     await app("groups", "add", "editors", ANN);
     await app("users", "grant", ANN, USE);
     expect((await app("users", "revoke", ANN, USE)).out).toBe(
-      `${ANN} (u1) no longer has ${USE} directly.\nIt is still held through the group "editors".\n`,
+      `${ANN} (u1) no longer has ${USE} directly.\n0 open connections were closed, 0 channels were left.\nIt is still held through the group "editors".\n`,
     );
     await app("users", "deactivate", ANN);
     expect((await app("users", "grant", ANN, USE)).out).toContain("This user is inactive");
@@ -477,7 +477,7 @@ describe("a change of permissions", () => {
     await next("users", "grant", "u77", USE);
     expect((await app("users", "show", "u77")).out).toContain("u77: active");
     expect((await app("users", "delete", "u77")).out).toBe(
-      "u77 is deleted, with all grants and memberships.\n",
+      "u77 is deleted, with all grants and memberships.\n0 open connections were closed, 0 channels were left.\n",
     );
     expect((await app("users", "show", "u77")).err).toContain('There is no user "u77"');
     expect((await app("audit", "--user", "u77")).out).toContain("deleted u77");
@@ -498,7 +498,7 @@ describe("permissions", () => {
     );
     const dry = (await next("permissions", "sync", "--dry-run")).out;
     expect(dry).toContain("permissions added: chat.can_watch_chat");
-    expect(dry).toContain("WIDENS  view /ws/chat: changed");
+    expect(dry).toContain("\nWIDENS  view /ws/chat: changed\n");
     expect(JSON.parse((await next("permissions", "sync", "--json")).out)).toEqual({
       dryRun: false,
       migrations: [],
@@ -512,7 +512,7 @@ describe("permissions", () => {
     );
     expect((await next("permissions", "prune", "--dry-run")).out).toContain(`loses  u1  ${MODERATE}`);
     expect((await next("permissions", "prune", MODERATE)).out).toBe(
-      `Removed, with every grant of them: ${MODERATE}\n`,
+      `Removed, with every grant of them: ${MODERATE}\n0 open connections were closed, 0 channels were left.\n`,
     );
     expect((await next("permissions", "prune")).out).toBe(
       "Nothing is stale: every permission in the database is declared.\n",
@@ -563,6 +563,57 @@ describe("permissions", () => {
   });
 });
 
+describe("rules", () => {
+  test("that are new are called new, and those that became less strict widen", async () => {
+    const { app, next } = await freshApp();
+    const changes = [
+      "WIDENS  view /ws/chat: changed",
+      "channel rooms/:slug: changed",
+      "channel notes/:id: removed",
+      // These names now have only the rule of rooms/:slug.
+      "WIDENS  channel rooms/moderators: removed",
+      "handler /ws/chat delete_message: removed",
+    ];
+    expect((await next("migrate")).out.split("\n").slice(3, -1)).toEqual(changes);
+    const { code, out } = await app("permissions", "diff");
+    const added = [
+      "channel rooms/moderators: new",
+      `  rule    ${MODERATE}`,
+      "channel notes/:id: new",
+      "  rule    a signed-in user; and its authorize",
+    ];
+    expect(out).toContain(`${added.join("\n")}\n`);
+    expect(out).toContain(
+      `\nhandler /ws/chat delete_message: new\n  rule    ${MODERATE}; and its authorize\n`,
+    );
+    expect(out).toContain("\nWIDENS  channel rooms/:slug: changed\n");
+    expect(out).not.toMatch(/WIDENS.*new/);
+    expect(code).toBe(1);
+    const migrated = (await app("migrate")).out;
+    expect(migrated).toContain("\nchannel notes/:id: new\n");
+    expect(migrated).not.toMatch(/WIDENS.*new/);
+  });
+
+  test("are described in the audit log with their previous and their new form", async () => {
+    const { app, next } = await freshApp();
+    await next("migrate", "--reason", "release 12");
+    const { out } = await app("audit");
+    expect(out).toMatch(/^1 {2}20\S+Z {2}cli:\S+ {2}stored 5 changed rules {2}"release 12"\n/);
+    expect(out.split("\n").slice(1, 7)).toEqual([
+      "    WIDENS  view /ws/chat: changed",
+      `      before  ${USE}`,
+      `      after   any of ${USE}, chat.can_watch_chat`,
+      "    channel rooms/:slug: changed",
+      `      before  ${USE}`,
+      `      after   all of ${USE}, chat.can_watch_chat`,
+    ]);
+    expect(out).toContain(
+      `    handler /ws/chat delete_message: removed\n      rule    ${MODERATE}; and its authorize\n`,
+    );
+    expect(out).not.toContain("{");
+  });
+});
+
 describe("queries", () => {
   test("print the reasons for access as text and as JSON", async () => {
     const { app } = await freshApp();
@@ -602,6 +653,9 @@ describe("queries", () => {
     });
     expect((await app("why", "--user", BOB, "--view", "/ws/chat")).out).toContain("passes as a superuser");
     expect((await app("why", "--view", "/ws/chat")).out).toContain("no user is signed in");
+    const short = ["why", "--user", BOB, "--handler", "ping", "--channel", "rooms/x"];
+    expect(await app(...short)).toEqual(await app(...short, "--view", "/ws/chat"));
+    expect((await app("why", "--user", BOB, "--channel", "rooms/x")).out).toContain('channel "rooms/x"');
     expect((await app("permissions", "who", USE)).out).toBe(
       `${ANN} (u1)  group "editors" until 2030-12-31T00:00:00Z\n${BOB} (u2)  superuser\n`,
     );
@@ -662,6 +716,27 @@ describe("queries", () => {
       });
       expect(err, args.join(" ")).toContain(words);
     }
+  });
+
+  test("list the views if why needs one and the app has several", async () => {
+    const file = join(folder, "views.ts");
+    const imported = (path: string) => JSON.stringify(join(root, path));
+    await writeFile(
+      file,
+      `import { createSallyport, WebSocketView } from ${imported("src/index.ts")};
+import { sqlite } from ${imported("src/storage/sqlite.ts")};
+class AnyView extends WebSocketView { static signedIn = true; static receiveOnly = true; }
+export const sallyport = createSallyport({ storage: sqlite(process.env.TEST_DATABASE), permissions: [], channels: [], views: { "/ws/a": AnyView, "/ws/b": AnyView }, authenticate: () => null, allowMissingOrigin: true });
+`,
+    );
+    const app = (...args: string[]) => runInProcess(args, join(folder, "views.db"), file);
+    await app("migrate");
+    expect(await app("why", "--user", "u1")).toEqual({
+      code: 1,
+      out: "",
+      err: "sallyport: Pass a reference, or name a view: why --user USER --view PATH. Use one of: /ws/a, /ws/b.\n",
+    });
+    expect((await app("why", "--user", "u1", "--view", "/ws/b")).code).toBe(0);
   });
 
   test("print the audit log newest first, filtered by user and time", async () => {

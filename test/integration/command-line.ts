@@ -19,7 +19,7 @@ export interface Printed {
  */
 export function commandLineWith(
   args: readonly string[],
-  env: Record<string, string>,
+  env: Readonly<Record<string, string | undefined>>,
   cwd = root,
 ): Promise<Printed> {
   const all = { ...process.env, SALLYPORT_APP: join(root, "test/processes/app.ts"), ...env };
