@@ -79,6 +79,24 @@ describe("a link", () => {
     expect(messages()).toEqual([expect.stringMatching(/^The WebSocket handshake failed\./)]);
   });
 
+  test.each<[advice: string, Partial<LinkOptions>]>([
+    [
+      'Check the url, and set the option "view" so that the token endpoint reports the reason.',
+      { token: "/api/ws-token" },
+    ],
+    [
+      "Check that the url is the WebSocket URL of the view /ws/chat, and read the denial in the output of the server.",
+      { token: "/api/ws-token", view: "/ws/chat" },
+    ],
+    ["Check that the url is the WebSocket URL of the view, and read the denial", {}],
+    ["Check that the url is the WebSocket URL of the view, and read", { token: async () => "token" }],
+  ])("a failed handshake contains the advice %s", async (advice, options) => {
+    const fetch = async () => Response.json({ token: "token" });
+    dial({ fetch, ...options });
+    (await socket()).emit("close");
+    expect(messages()).toEqual([expect.stringContaining(`denied the connection. ${advice}`)]);
+  });
+
   test("reports nothing after close(), which closes the socket", async () => {
     const link = dial();
     const webSocket = await socket();

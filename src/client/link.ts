@@ -53,9 +53,6 @@ interface LinkEvents {
 /** Exceeds the time that API Gateway waits for the answer to `$connect`. */
 const CONNECT_TIMEOUT_MS = 40_000;
 const OPEN = 1;
-const HANDSHAKE_MESSAGE =
-  "The WebSocket handshake failed. A browser does not reveal whether the URL is wrong or the server denied the connection. " +
-  'Check the url, and set the option "view" so that the token endpoint reports the reason.';
 const TOKEN: typeof TOKEN_PARAMETER = "ws_token";
 const CHANNEL: typeof CHANNEL_PARAMETER = "channel";
 
@@ -150,7 +147,7 @@ export class Link {
       this.#stopCheck();
       if (!signal.aborted && typeof data === "string") this.#events.text(data);
     });
-    socket.addEventListener("close", () => this.end(isOpened ? undefined : handshakeError()));
+    socket.addEventListener("close", () => this.end(isOpened ? undefined : this.#handshakeError()));
     // The close event is sufficient, but `ws` ends the process if "error" has no listener.
     socket.addEventListener("error", () => undefined);
   }
@@ -163,13 +160,22 @@ export class Link {
     try {
       return new (this.#options.WebSocket ?? WebSocket)(url);
     } catch (error) {
-      throw handshakeError(`The browser reported: ${error}. ${HANDSHAKE_MESSAGE}`);
+      throw this.#handshakeError(`The browser reported: ${error}. `);
     }
   }
-}
 
-function handshakeError(message = HANDSHAKE_MESSAGE): CallError {
-  return new CallError(message, { code: HANDSHAKE_FAILED });
+  #handshakeError(report = ""): CallError {
+    const { token, view } = this.#options;
+    // Only a request to the token endpoint contains the view.
+    const advice =
+      typeof token === "string" && view === undefined
+        ? 'Check the url, and set the option "view" so that the token endpoint reports the reason.'
+        : `Check that the url is the WebSocket URL of the view${view === undefined ? "" : ` ${view}`}, and read the denial in the output of the server.`;
+    return new CallError(
+      `${report}The WebSocket handshake failed. A browser does not reveal whether the URL is wrong or the server denied the connection. ${advice}`,
+      { code: HANDSHAKE_FAILED },
+    );
+  }
 }
 
 /** Adds parameters to a URL as text: the `URL` of React Native has no working `searchParams`. */

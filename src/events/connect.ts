@@ -218,10 +218,12 @@ function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): voi
     grant.view === null ? "" : `view ${grant.view}`,
     grant.channel === null ? "" : `channel ${grant.channel}`,
   ];
+  const advice = isView
+    ? "Request a token for each connect, with the view and the channel of this connect."
+    : `Use the WebSocket URL of view ${grant.view}, or request a token for view ${view.path}.`;
   throw new ForbiddenError(
     `The token was requested for ${scope.filter(Boolean).join(" and ")}, but is used for view ${view.path} ` +
-      `${channel === undefined ? "without a channel" : `and channel ${channel}`}. Request a token for each connect, with the view and ` +
-      "the channel of this connect.",
+      `${channel === undefined ? "without a channel" : `and channel ${channel}`}. ${advice}`,
     { reason: "token-scope" },
   );
 }

@@ -53,7 +53,7 @@ test("B12 a token that was requested with a view is denied and spent at another 
     reason: "token-scope",
     userId: "ann",
     message:
-      "The token was requested for view /ws/lounge, but is used for view /ws/chat without a channel. Request a token for each connect, with the view and the channel of this connect.",
+      "The token was requested for view /ws/lounge, but is used for view /ws/chat without a channel. Use the WebSocket URL of view /ws/lounge, or request a token for view /ws/chat.",
   });
   await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 429 });
   expect(await world.sql("select 1 from sallyport_tokens where spent_at is null")).toEqual([]);
