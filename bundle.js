@@ -35,7 +35,7 @@ const common = { external, checks: { pluginTimings: false } };
 
 const scripts = [
   {
-    input: inputs(script, ...node, "cli/main", "cli/dev/lambda-runner"),
+    input: inputs(script, ...node, "cli/main", "cli/dev/lambda-runner", "cli/dev/migrate-runner"),
     platform: "node",
     ...common,
     output,

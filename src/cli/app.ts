@@ -27,7 +27,7 @@ async function loadApp(option: string | undefined): Promise<Sallyport> {
       `The app ${file} does not exist. Build it first, or correct its path. ${HOW}`,
     );
   }
-  const { exports } = await importModule(file);
+  const exports = await importModule(file);
   for (const candidate of [exports.sallyport, exports.default]) if (isSallyport(candidate)) return candidate;
   throw new ConfigurationError(
     `${file} exports no Sallyport object. Add: export const sallyport = createSallyport({ … })`,
@@ -45,6 +45,14 @@ export async function withApp(
   command: (sallyport: Sallyport) => Promise<void>,
 ): Promise<void> {
   loadEnvironment();
+  return withAppOfEnvironment(option, command);
+}
+
+/** Does the same as {@link withApp}, for a command that has called `loadEnvironment`. */
+export async function withAppOfEnvironment(
+  option: string | undefined,
+  command: (sallyport: Sallyport) => Promise<void>,
+): Promise<void> {
   const { write } = process.stdout;
   process.stdout.write = process.stderr.write.bind(process.stderr);
   try {

@@ -1,11 +1,14 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { gatewaySecret } from "../aws.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { withApp } from "./app.ts";
+import { withAppOfEnvironment } from "./app.ts";
+import { AppWatcher } from "./dev/app-watcher.ts";
 import { DevLog } from "./dev/dev-log.ts";
 import { type DevDatabase, startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
+import { functionRoutes, routeKey } from "./dev/function-routes.ts";
 import {
+  type Backend,
   closeGateways,
   registerGateways,
   type ServedView,
@@ -14,9 +17,10 @@ import {
 } from "./dev/gateways.ts";
 import { onKeys } from "./dev/keys.ts";
 import { LambdaServer, remoteFunction } from "./dev/lambda-function.ts";
-import { acceptsConnections, canConnect, freePort, ServerProcess } from "./dev/server-process.ts";
+import { MigrationReport } from "./dev/migration-report.ts";
+import { gatewayPort, type Ports, portsOf, serverPort } from "./dev/ports.ts";
+import { acceptsConnections, ServerProcess } from "./dev/server-process.ts";
 import { loadEnvironment } from "./environment.ts";
-import { MAX_PORT, portOf, portOfEnvironment, SERVER_PORT } from "./ports.ts";
 import { type Format, withJson } from "./report.ts";
 import { StopSignal } from "./stop-signal.ts";
 import { aligned } from "./table.ts";
@@ -35,6 +39,7 @@ export function addDev(program: Command, terminal: Terminal): void {
     .usage("[options] -- <command of your server>")
     .argument("[command...]", "the command of your server, after --")
     .option("--lambda <file>", "the file of a Lambda function, which is run instead of a command")
+    .option("--route <key>", "a custom route of the function (can be repeated)", routeKey)
     .option("--embedded-postgres", "start a PostgreSQL server at DATABASE_URL")
     .option(
       "--port <number>",
@@ -53,18 +58,10 @@ export function addDev(program: Command, terminal: Terminal): void {
 
 interface DevOptions extends Format {
   readonly lambda?: string;
+  readonly route?: readonly string[];
   readonly embeddedPostgres?: boolean;
   readonly port?: number;
   readonly gatewayPort?: number;
-}
-
-/** The ports of a run. */
-interface Ports {
-  readonly server: number;
-  /** Port of the first local gateway, or 0 for free ports. */
-  readonly gateway: number;
-  /** Port of the process of a function, or 0 without a function. */
-  readonly invoke: number;
 }
 
 /** Starts the database if it is asked for, and runs the app. */
@@ -74,11 +71,16 @@ async function startDev(terminal: Terminal, command: readonly string[], options:
       "dev needs either the command of a server or a function. Use: sallyport dev -- <command>, or: sallyport dev --lambda <file>",
     );
   }
+  if (options.route !== undefined && options.lambda === undefined) {
+    throw new ConfigurationError(
+      "--route needs --lambda, because each view of a server has a gateway of its own. Remove --route.",
+    );
+  }
   // The app reads DATABASE_URL when it is loaded.
   loadEnvironment();
   const database = options.embeddedPostgres ? await startEmbeddedPostgres() : undefined;
   try {
-    await withApp(terminal.app(), (sallyport) =>
+    await withAppOfEnvironment(terminal.app(), (sallyport) =>
       runDev({ sallyport, terminal, command, options, database, invokeKey: gatewaySecret() }),
     );
   } finally {
@@ -102,14 +104,10 @@ interface Run {
 /** Runs until SIGINT, SIGTERM, the key `q`, or the end of the server. */
 async function runDev(run: Run): Promise<void> {
   const { sallyport, terminal, options } = run;
-  const ports = await portsOf(sallyport, options);
+  const paths = servedPaths(run);
+  const ports = await portsOf(options, paths.length);
   const log = new DevLog(sallyport, terminal, options);
-  const paths = sallyport.viewPaths.slice(0, options.lambda === undefined ? undefined : 1);
-  const backend =
-    options.lambda === undefined
-      ? { port: ports.server }
-      : { invoke: remoteFunction(ports.invoke, run.invokeKey) };
-  const views = await startGateways(paths, ports.gateway, backend, log);
+  const views = await startGateways(paths, ports.gateway, backendOf(run, ports), log);
   let exitCode = 0;
   const stop = new StopSignal();
   const server = serverOf(run, ports, views, log, (how) => {
@@ -117,12 +115,16 @@ async function runDev(run: Run): Promise<void> {
     exitCode = 1;
     stop.stop();
   });
-  const kill = () => server.kill();
+  const watcher = watcherOf(run, log);
+  const kill = () => {
+    server.kill();
+    watcher.kill();
+  };
   process.once("exit", kill);
   const waiting = new AbortController();
   const release = onKeys({
     w: () => void log.explainLast(),
-    r: () => void restart(server, log),
+    r: restarter(server, watcher, log),
     q: () => stop.stop(),
   });
   try {
@@ -132,6 +134,7 @@ async function runDev(run: Run): Promise<void> {
     if (stop.isStopped) return;
     printWelcome(log, run, ports, views, server);
     await server.start();
+    await watcher.start();
     const port = ports.invoke || ports.server;
     const advice =
       options.lambda === undefined
@@ -153,12 +156,32 @@ async function runDev(run: Run): Promise<void> {
     release();
     // The server still receives the disconnects.
     await closeGateways(views);
-    await server.stop();
+    await Promise.all([server.stop(), watcher.stop()]);
     await log.printDenials();
     process.off("exit", kill);
     stop.release();
   }
   terminal.end(exitCode);
+}
+
+/**
+ * Returns the paths of the views that have a local gateway. A function has one gateway, because it
+ * selects the view itself.
+ */
+function servedPaths({ sallyport, options }: Run): readonly string[] {
+  const { viewPaths } = sallyport;
+  if (viewPaths.length > 0) return options.lambda === undefined ? viewPaths : viewPaths.slice(0, 1);
+  throw new ConfigurationError(
+    "The app has no views, so no client could connect. Add one to the option views.",
+  );
+}
+
+function backendOf({ sallyport, options, invokeKey }: Run, ports: Ports): Backend {
+  if (options.lambda === undefined) return { port: ports.server };
+  return {
+    invoke: remoteFunction(ports.invoke, invokeKey),
+    routes: functionRoutes(sallyport, options.route),
+  };
 }
 
 /** The server of the app: a command, or a Lambda function. */
@@ -182,38 +205,6 @@ function serverOf(
     invokeKey,
     onError: (error) => log.printError(error, "function"),
   });
-}
-
-/** @throws ConfigurationError for ports that are invalid, overlap or are in use */
-async function portsOf(sallyport: Sallyport, options: DevOptions): Promise<Ports> {
-  const invoke = options.lambda === undefined ? 0 : await freePort();
-  const server = options.port ?? portOfEnvironment("PORT", SERVER_PORT);
-  const gateway = options.gatewayPort ?? portOfEnvironment("GATEWAY_PORT", 3001);
-  const ports = { server, gateway, invoke };
-  if (sallyport.viewPaths.length === 0) {
-    throw new ConfigurationError(
-      "The app has no views, so no client could connect. Add one to the option views.",
-    );
-  }
-  // A function has one gateway.
-  const gateways = options.lambda === undefined ? sallyport.viewPaths.length : 1;
-  const last = ports.gateway + gateways - 1;
-  if (ports.gateway > 0 && last > MAX_PORT) {
-    throw new ConfigurationError(
-      `The ${gateways} views need the ports from ${ports.gateway} to ${last}. Use a --gateway-port of at most ${MAX_PORT - gateways + 1}.`,
-    );
-  }
-  if (ports.gateway > 0 && ports.server >= ports.gateway && ports.server <= last) {
-    throw new ConfigurationError(
-      `Port ${ports.server} is the port of your server and of a local gateway. Use another --port or --gateway-port.`,
-    );
-  }
-  if (await canConnect(ports.server)) {
-    throw new ConfigurationError(
-      `Port ${ports.server} is in use, but your server needs it. Stop the other program, or use another --port.`,
-    );
-  }
-  return ports;
 }
 
 /** Returns the variables by which the server finds its port and the gateways. */
@@ -251,19 +242,41 @@ function printWelcome(
   ]);
 }
 
-async function restart(server: Server, log: DevLog): Promise<void> {
-  log.print({ type: "restart" }, ["The server restarts."]);
-  await server.restart().catch((error) => log.printError(error, "restart"));
+/** Returns the watcher of the app's files, which prints what its migrations changed. */
+function watcherOf({ sallyport, terminal, options }: Run, log: DevLog): AppWatcher {
+  const report = new MigrationReport(
+    log,
+    terminal,
+    options.lambda === undefined
+      ? { kind: "views", paths: sallyport.viewPaths }
+      : { kind: "function", routes: functionRoutes(sallyport) },
+  );
+  return new AppWatcher({
+    app: terminal.app(),
+    onOutcome: (outcome) => report.print(outcome),
+    onExit: (how) =>
+      terminal.complain(
+        `The files of the app are no longer watched (${how}). Start dev again after you change a permission or a rule.`,
+      ),
+  });
 }
 
-function serverPort(text: string): number {
-  const port = portOf(text);
-  if (port !== undefined && port > 0) return port;
-  throw new InvalidArgumentError(`Use a whole number from 1 to ${MAX_PORT}.`);
-}
-
-function gatewayPort(text: string): number {
-  const port = portOf(text);
-  if (port !== undefined) return port;
-  throw new InvalidArgumentError(`Use a whole number from 0 to ${MAX_PORT}, where 0 selects any free port.`);
+/** Returns a function that migrates and restarts the server, unless that is in progress. */
+function restarter(server: Server, watcher: AppWatcher, log: DevLog): () => void {
+  let isRestarting = false;
+  const restart = async () => {
+    log.print({ type: "restart" }, ["The server restarts."]);
+    // The new server finds its permissions in the database.
+    await watcher.migrate();
+    await server.restart();
+  };
+  return () => {
+    if (isRestarting) return;
+    isRestarting = true;
+    void restart()
+      .catch((error) => log.printError(error, "restart"))
+      .finally(() => {
+        isRestarting = false;
+      });
+  };
 }

@@ -18,7 +18,7 @@ async function importedValue(name: string, value: string): Promise<unknown> {
   const file = join(folder, name);
   await writeFile(file, `export const value: string = "${value}";`);
   delete cache[file];
-  return (await importModule(file)).exports.value;
+  return (await importModule(file)).value;
 }
 
 test("keeps the compiled code of an app in node_modules, and compiles a changed file again", async () => {

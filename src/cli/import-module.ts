@@ -4,22 +4,32 @@ import { pathToFileURL } from "node:url";
 import { ConfigurationError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
 
-/** A module of an app, and the TypeScript files that it was loaded from. */
-export interface ImportedModule {
-  readonly exports: Readonly<Record<string, unknown>>;
-  readonly files: readonly string[];
+/**
+ * Imports a module, and returns its exports. TypeScript is loaded by jiti, which works on every
+ * supported version of Node.js.
+ *
+ * `node --watch` restarts the process when a file of the module changes, also if the import failed.
+ */
+export async function importModule(file: string): Promise<Readonly<Record<string, unknown>>> {
+  watch([file]);
+  if (!/\.[cm]?tsx?$/.test(file)) return import(pathToFileURL(file).href);
+  const { createJiti } = await loadJiti();
+  const compiler = createJiti(import.meta.url, { fsCache: cacheFolder(file) ?? false });
+  const jiti = createJiti(import.meta.url, {
+    // The compiler has the cache, so that this function is called for each file.
+    fsCache: false,
+    transform: (source) => {
+      // A file can change while the others are loaded.
+      if (source.filename !== undefined) watch([source.filename]);
+      return { code: compiler.transform(source) };
+    },
+  });
+  return jiti.import(file);
 }
 
-/**
- * Imports a module. TypeScript is loaded by jiti, which works on every supported version of
- * Node.js.
- */
-export async function importModule(file: string): Promise<ImportedModule> {
-  if (!/\.[cm]?tsx?$/.test(file)) return { exports: await import(pathToFileURL(file).href), files: [] };
-  const { createJiti } = await loadJiti();
-  const jiti = createJiti(import.meta.url, { fsCache: cacheFolder(file) ?? false });
-  const exports = (await jiti.import(file)) as Readonly<Record<string, unknown>>;
-  return { exports, files: Object.keys(jiti.cache) };
+/** Makes `node --watch` restart this process when one of the files changes. */
+function watch(files: readonly string[]): void {
+  if (process.env.WATCH_REPORT_DEPENDENCIES) process.send?.({ "watch:require": files });
 }
 
 /**

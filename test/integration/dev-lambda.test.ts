@@ -46,6 +46,33 @@ export const handler = async (event: any, context: any) => {
 };
 `;
 
+/** A second view, for the messages of the route `moderate`. */
+const MODERATION = `
+class ModerationView extends WebSocketView {
+  static permissionsRequired = [chat.use];
+  moderate = handler(() => "the view of moderation");
+}
+`;
+
+/** An app with two views. */
+const TWO_VIEWS = APP.replace("export const sallyport", `${MODERATION}export const sallyport`).replace(
+  '"/ws/chat": ChatView',
+  '"/ws/chat": ChatView, "/ws/moderation": ModerationView',
+);
+
+/** A gateway at AWS. Its messages name their route in the field `type`. */
+const GATEWAY = `gateways: [defineGateway({
+  name: "production",
+  region: "eu-west-1",
+  target: { lambda: "arn:aws:lambda:eu-west-1:123456789012:function:chat" },
+  routes: {
+    moderate: { lambda: "arn:aws:lambda:eu-west-1:123456789012:function:chat" },
+    billing: { service: "https://billing.example.com/ws/billing/default" },
+  },
+  routeSelectionExpression: "$request.body.type",
+})],
+  permissions: [chat],`;
+
 let folder: string;
 const running: DevProcess[] = [];
 beforeEach(async () => {
@@ -65,11 +92,12 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function startDev() {
+const startDev = (...options: readonly string[]) => startDevWith({}, ...options);
+
+async function startDevWith(variables: Readonly<Record<string, string>>, ...options: readonly string[]) {
   const port = await freePort();
-  const dev = new DevProcess(folder, [
-    ...["--port", String(port), "--gateway-port", "0", "--lambda", "function.ts"],
-  ]);
+  const args = ["--port", String(port), "--gateway-port", "0", "--lambda", "function.ts", ...options];
+  const dev = new DevProcess(folder, args, variables);
   running.push(dev);
   await dev.printed(/accepts connections/);
   return { dev, page: `http://localhost:${port}` };
@@ -84,9 +112,9 @@ async function connect(page: string): Promise<WebSocket> {
   return socket;
 }
 
-async function call(socket: WebSocket): Promise<unknown> {
+async function call(socket: WebSocket, message: object = { handler: "whoami" }): Promise<unknown> {
   const answer = once(socket, "message");
-  socket.send(JSON.stringify({ id: 1, handler: "whoami" }));
+  socket.send(JSON.stringify({ id: 1, ...message }));
   return JSON.parse(String((await answer)[0])).result;
 }
 
@@ -108,6 +136,98 @@ describe("sallyport dev --lambda", () => {
     expect((await cli("users", "revoke", "ann", "chat.use")).code).toBe(0);
     await closed;
     await dev.printed(/^403 ann \/ws\/chat lost chat\.use /m);
+  });
+
+  describe("with several views", () => {
+    beforeEach(() =>
+      writeFile(
+        join(folder, "function.ts"),
+        FUNCTION.replace(
+          "lambdaHandler(sallyport)",
+          'lambdaHandler(sallyport, { view: "/ws/chat", routes: { moderate: "/ws/moderation" } })',
+        ),
+      ),
+    );
+
+    test("sends the messages of a route in --route to its view", async () => {
+      await writeFile(join(folder, "app.ts"), TWO_VIEWS);
+      const { dev, page } = await startDev("--route", "moderate", "--route", "moderate", "--route", "other");
+      expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+      const socket = await connect(page);
+      expect(await call(socket, { action: "moderate" })).toBe("the view of moderation");
+      expect(await call(socket, { action: "whoami" })).toMatchObject({ user: "ann" });
+      await dev.printed(/^200 ann moderate moderate \d+ ms$/m);
+      await dev.printed(/^200 ann \/ws\/chat whoami \d+ ms$/m);
+    });
+
+    test("has the routes of the gateway that the app defines", async () => {
+      const app = TWO_VIEWS.replace("permissions: [chat],", GATEWAY);
+      await writeFile(join(folder, "app.ts"), `import { defineGateway } from "sallyport/aws";\n${app}`);
+      const { page } = await startDev();
+      expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+      const socket = await connect(page);
+      expect(await call(socket, { type: "moderate", handler: "moderate" })).toBe("the view of moderation");
+      expect(await call(socket, { action: "whoami" })).toMatchObject({ user: "ann" });
+    });
+  });
+
+  test("stores new permissions of an app in TypeScript, also after an error in one of its files", async () => {
+    const definition = APP.split("\n").find((line) => line.includes("definePermissions(")) ?? "";
+    const withImport = `import { chat } from "./permissions.ts";\n${APP.replace(definition, "")}`;
+    const permissions = `import { definePermissions } from "sallyport";\n${definition}\n`;
+    await writeFile(join(folder, "permissions.ts"), permissions);
+    await writeFile(join(folder, "app.ts"), withImport);
+    const { dev, page } = await startDev();
+    await writeFile(join(folder, "permissions.ts"), "export const chat = = 1;\n");
+    await dev.printed(/^The database was not updated: .*permissions\.ts/m);
+    await writeFile(
+      join(folder, "permissions.ts"),
+      permissions.replace("{ use:", '{ manage: "Can manage", use:'),
+    );
+    await dev.printed(/^The database was updated: permission chat\.manage added\.$/m);
+    await writeFile(join(folder, "app.ts"), withImport.replace("[chat.use]", "[chat.manage]"));
+    await dev.printed(/^The database was updated: view \/ws\/chat changed\.$/m);
+    expect((await cli("users", "grant", "ann", "chat.manage")).code).toBe(0);
+    expect(await call(await connect(page))).toEqual({ user: "ann", version: 1 });
+    const app = withImport.replace("permissions: [chat],", GATEWAY);
+    await writeFile(join(folder, "app.ts"), `import { defineGateway } from "sallyport/aws";\n${app}`);
+    await dev.printed(/^The routes of the gateway changed\. Start dev again to use them\.$/m);
+  });
+
+  test("reads .env once", async () => {
+    const preload = join(folder, "preload.mjs");
+    await writeFile(
+      preload,
+      `const { loadEnvFile } = process;
+      process.loadEnvFile = (file) => {
+        if (process.argv[2] === "dev") process.stderr.write("reads " + file + "\\n");
+        loadEnvFile.call(process, file);
+      };`,
+    );
+    const { dev } = await startDevWith({ NODE_OPTIONS: `--import ${preload}` });
+    expect(dev.err.match(/^reads .*\.env$/gm)).toHaveLength(1);
+  });
+
+  test.each([
+    [
+      "$connect",
+      /Use a custom route key of 1 to 128 characters that does not begin with \$, such as "moderate"/,
+    ],
+    [" ", /Use a custom route key/],
+  ])("rejects %j as --route", async (key, words) => {
+    const dev = new DevProcess(folder, ["--lambda", "function.ts", "--route", key]);
+    running.push(dev);
+    expect(await dev.exited).toBe(1);
+    expect(dev.err).toMatch(words);
+  });
+
+  test("rejects --route without --lambda", async () => {
+    const dev = new DevProcess(folder, ["--route", "moderate", "--", "node", "server.js"]);
+    running.push(dev);
+    expect(await dev.exited).toBe(1);
+    expect(dev.err).toBe(
+      "sallyport: --route needs --lambda, because each view of a server has a gateway of its own. Remove --route.\n",
+    );
   });
 
   test("passes requests to the function in the payload format 2.0", async () => {

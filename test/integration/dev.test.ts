@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -93,6 +93,25 @@ describe("sallyport dev", () => {
     // The server itself prints no denials.
     expect(dev.err).not.toContain("403");
     expect(await dev.end()).toBe(0);
+  });
+
+  test("explains a connect with the URL of another view", async () => {
+    const file = join(folder, "dev-app.js");
+    const app = await readFile(file, "utf8");
+    await writeFile(file, app.replace('"/ws/chat": ChatView', '$&, "/ws/other": ChatView'));
+    const { dev, page } = await startDev();
+    expect((await cli("users", "grant", "ann", "chat.use")).code).toBe(0);
+    const { urls } = (await (await fetch(page)).json()) as { urls: string };
+    const headers = { cookie: "user=ann", origin: ORIGIN, "content-type": "application/json" };
+    const body = JSON.stringify({ view: "/ws/chat" });
+    const response = await fetch(`${page}/api/ws-token`, { method: "POST", headers, body });
+    const { token } = (await response.json()) as { token: string };
+    const url = (JSON.parse(urls) as Record<string, string>)["/ws/other"];
+    const socket = new WebSocket(`${url}?ws_token=${token}`, { headers });
+    await expect(once(socket, "open")).rejects.toThrow("403");
+    await dev.printed(
+      /^403 ann@example\.com \/ws\/other was denied: .* Use the WebSocket URL of view \/ws\/chat, or request/m,
+    );
   });
 
   test("ends the server on Ctrl-C, and closes the connections of the last run at the next start", async () => {

@@ -10,6 +10,7 @@ const MAX_NAME = 100;
 
 /** What is printed of an event. */
 export interface DevEvent {
+  /** Path of the view. On a custom route, the route key, because the function selects the view. */
   readonly view: string;
   readonly connectionId: string;
   /** `connected`, `disconnected`, or the handler of a message. */
@@ -33,7 +34,8 @@ export function devEvent(event: HandledEvent, view: string): DevEvent | undefine
   const answer = parsed(event.response);
   const reference = typeof answer?.reference === "string" ? answer.reference : undefined;
   return {
-    ...{ view, connectionId, reference, tookMs: Math.round(tookMs), action: actionOf(event) },
+    ...{ connectionId, reference, tookMs: Math.round(tookMs), action: actionOf(event) },
+    view: event.routeKey.startsWith("$") ? view : quotedName(event.routeKey),
     status: answer && reference !== undefined ? statusOf(status, answer) : status,
   };
 }

@@ -2,6 +2,7 @@ import { gatewaySecret } from "../../aws.ts";
 import type { LambdaFunction, LocalGateway, LocalGatewayOptions } from "../../local/emulator.ts";
 import type { Sallyport } from "../../sallyport.ts";
 import type { DevLog } from "./dev-log.ts";
+import type { FunctionRoutes } from "./function-routes.ts";
 
 /** A view, and the local gateway in front of it. */
 export interface ServedView {
@@ -15,7 +16,9 @@ export interface ServedView {
 }
 
 /** Where the gateways send events: to a server on a port, or to a function. */
-export type Backend = { readonly port: number } | { readonly invoke: LambdaFunction };
+export type Backend =
+  | { readonly port: number }
+  | { readonly invoke: LambdaFunction; readonly routes: FunctionRoutes };
 
 /**
  * Starts one local gateway for each view, on ports in a row. A function has one gateway, because it
@@ -37,7 +40,7 @@ export async function startGateways(
       const gateway = await startLocalGateway({
         ...("port" in backend
           ? { target: `http://localhost:${backend.port}${path}`, secret: secret as string }
-          : functionApi(backend.invoke)),
+          : functionApi(backend.invoke, backend.routes)),
         port: firstPort === 0 ? 0 : firstPort + index,
         onEvent: (event) => log.printEvent(event, path),
         onError: (error, where) => log.printError(error, where),
@@ -51,14 +54,17 @@ export async function startGateways(
   }
 }
 
-function functionApi(handler: LambdaFunction): Pick<LocalGatewayOptions, "apis"> {
+function functionApi(
+  handler: LambdaFunction,
+  { keys, routeSelectionExpression }: FunctionRoutes,
+): Pick<LocalGatewayOptions, "apis"> {
   const integration = { type: "AWS_PROXY", handler } as const;
   const routes = {
     $connect: { integration },
     $disconnect: { integration },
-    $default: { integration, routeResponse: true },
+    ...Object.fromEntries(["$default", ...keys].map((key) => [key, { integration, routeResponse: true }])),
   };
-  return { apis: [{ routes, stages: { dev: {} } }] };
+  return { apis: [{ routes, routeSelectionExpression, stages: { dev: {} } }] };
 }
 
 /** Closes the gateways and their connections. */

@@ -19,16 +19,8 @@ import { INVOKE_KEY_HEADER } from "./lambda-function.ts";
 const TIMEOUT_MS = 29_000;
 const TIMED_OUT = `The function ran longer than ${TIMEOUT_MS} ms. API Gateway waits no longer. Return earlier.`;
 
-/** Makes `node --watch` restart this process when one of the files changes. */
-function watch(files: readonly string[]): void {
-  process.send?.({ "watch:require": files });
-}
-
 async function handlerOf(file: string): Promise<LambdaFunction> {
-  watch([file]);
-  const { exports, files } = await importModule(file);
-  watch(files);
-  const { handler } = exports;
+  const { handler } = await importModule(file);
   if (typeof handler === "function") return handler as LambdaFunction;
   throw new Error(`${file} exports no function "handler". Add: export const handler = …`);
 }

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, createConnection, createServer } from "node:net";
+import { createInterface } from "node:readline";
 import { ConfigurationError } from "../../errors.ts";
+import { spawnedCommand } from "./spawned-command.ts";
 
 /** Time that the server has to end after SIGTERM, in milliseconds. */
 const STOP_MS = 5_000;
@@ -16,6 +18,8 @@ export interface ServerOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Whether stdout of the server goes to stderr, because stdout contains JSON only. */
   readonly isQuiet: boolean;
+  /** Called with each line of stdout, which is then not printed. stderr is not printed either. */
+  readonly onLine?: (line: string) => void;
   /** Called if the server ends by itself, with a description such as "exit code 1". */
   readonly onExit: (how: string) => void;
 }
@@ -73,15 +77,18 @@ export class ServerProcess {
 
   async #start(): Promise<void> {
     if (this.#hasEnded) return;
-    const { env, isQuiet, onExit } = this.#options;
-    const [program = "", ...args] = this.#command;
+    const { env, isQuiet, onLine, onExit } = this.#options;
+    const { file, args, shell } = spawnedCommand(this.#command);
     // A group of its own: Ctrl-C of the terminal does not reach it, and all of it can be ended.
-    const child = spawn(program, args, {
+    const child = spawn(file, args, {
       env: { ...process.env, ...env },
-      stdio: ["ignore", isQuiet ? process.stderr : "inherit", "inherit"],
+      stdio: onLine
+        ? ["ignore", "pipe", "ignore"]
+        : ["ignore", isQuiet ? process.stderr : "inherit", "inherit"],
       detached: process.platform !== "win32",
-      shell: process.platform === "win32",
+      shell,
     });
+    if (onLine && child.stdout) createInterface({ input: child.stdout }).on("line", onLine);
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", (error) => reject(notStarted(this.commandLine, error)));

@@ -1,0 +1,66 @@
+import { packageFile } from "../package-file.ts";
+import { type MigrationOutcome, parseOutcome } from "./migration-outcome.ts";
+import { ServerProcess } from "./server-process.ts";
+
+/** Longest time that {@link AppWatcher.migrate} waits, in milliseconds. */
+const WAIT_MS = 35_000;
+
+/** The options of {@link AppWatcher}. */
+export interface AppWatcherOptions {
+  /** The value of `--app`, or undefined without it. */
+  readonly app: string | undefined;
+  /** Called after each migration. */
+  readonly onOutcome: (outcome: MigrationOutcome) => void;
+  /** Called if the process that watches the files ends, with a description of how. */
+  readonly onExit: (how: string) => void;
+}
+
+/** Migrates the database when a file of the app changes, in a process of its own. */
+export class AppWatcher {
+  readonly #process: ServerProcess;
+  #onNextOutcome: () => void = () => undefined;
+
+  constructor({ app, onOutcome, onExit }: AppWatcherOptions) {
+    const runner = packageFile("dist/cli/dev/migrate-runner.js");
+    this.#process = new ServerProcess({
+      command: [process.execPath, "--watch", "--watch-preserve-output", runner, ...(app ? [app] : [])],
+      env: {},
+      isQuiet: true,
+      onExit,
+      onLine: (line) => {
+        const outcome = parseOutcome(line);
+        if (!outcome) return;
+        onOutcome(outcome);
+        this.#onNextOutcome();
+      },
+    });
+  }
+
+  /** Migrates once, and then after each change. */
+  start(): Promise<void> {
+    return this.#process.start();
+  }
+
+  /** Migrates without a change. Resolves when it is done, at the latest after 35 seconds. */
+  async migrate(): Promise<void> {
+    await this.#process.restart();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, WAIT_MS);
+      this.#onNextOutcome = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Ends the process. */
+  stop(): Promise<void> {
+    this.#onNextOutcome();
+    return this.#process.stop();
+  }
+
+  /** Ends the process by force. */
+  kill(): void {
+    this.#process.kill();
+  }
+}
