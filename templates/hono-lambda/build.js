@@ -2,7 +2,7 @@ import { cp } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-// dist/ is the code of the functions: lambda.handler, maintenance.migrate and maintenance.cleanup.
+// dist/ is the code of the functions. Their handlers are exports of lambda.mjs and maintenance.mjs.
 await build({
   entryPoints: ["src/lambda.ts", "src/maintenance.ts"],
   outdir: "dist",

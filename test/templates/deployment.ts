@@ -25,17 +25,48 @@ export async function deployServer(app: GeneratedApp): Promise<void> {
   }
 }
 
+interface Template {
+  readonly Resources: Readonly<
+    Record<
+      string,
+      {
+        readonly Type: string;
+        readonly Properties: Readonly<Record<string, unknown>>;
+        readonly DependsOn?: readonly string[];
+      }
+    >
+  >;
+}
+
 /** Synthesizes the stack of the template `hono-lambda`, and invokes its function that prepares the database. */
 export async function deployFunction(app: GeneratedApp): Promise<void> {
   await app.run("npx", "tsc", "-p", "deploy");
   await app.runWith(CREDENTIALS, "npx", "cdk", "synth", "--quiet", "--no-notices");
   const file = join(app.folder, "cdk.out/Chat.template.json");
   if (hasCfnLint) expect(lintTemplate(file)).toBe("");
-  const { Resources } = JSON.parse(await readFile(file, "utf8"));
-  const handlers = Object.values(Resources as Record<string, { Properties: { Handler?: string } }>)
-    .flatMap(({ Properties }) => Properties.Handler ?? [])
-    .filter((handler) => /^(lambda|maintenance)\./.test(handler));
-  expect(handlers.sort()).toEqual(["lambda.handler", "maintenance.cleanup", "maintenance.migrate"]);
+  const { Resources } = JSON.parse(await readFile(file, "utf8")) as Template;
+  const functions = Object.values(Resources).filter(({ Properties }) =>
+    /^(lambda|maintenance)\./.test(String(Properties.Handler)),
+  );
+  expect(functions.map(({ Properties }) => Properties.Handler).sort()).toEqual([
+    "lambda.handler",
+    "maintenance.changeAccess",
+    "maintenance.cleanup",
+    "maintenance.migrate",
+  ]);
+  // New code serves after the migration.
+  const [chat] = functions.filter(({ Properties }) => Properties.Handler === "lambda.handler");
+  expect(chat?.DependsOn).toContain("MigrateNow");
+  expect(Resources.MigrateNow?.Type).toBe("Custom::Trigger");
+  const sending = Object.entries(Resources).filter(
+    ([, { Type, Properties }]) =>
+      Type === "AWS::IAM::Policy" && JSON.stringify(Properties).includes("execute-api:ManageConnections"),
+  );
+  expect(sending.map(([id]) => id.replace(/ServiceRole.*/, "")).sort()).toEqual([
+    "Access",
+    "Chat",
+    "Migrate",
+  ]);
 
   const gateway = {
     name: "chat production",
@@ -44,7 +75,12 @@ export async function deployFunction(app: GeneratedApp): Promise<void> {
     stage: "production",
     replies: "route",
   };
-  const script = `import { cleanup, migrate } from "./dist/maintenance.mjs"; await migrate(); await cleanup(); process.exit();`;
+  const script = `import { changeAccess, cleanup, migrate } from "./dist/maintenance.mjs";
+    await migrate();
+    const { changed } = await changeAccess({ kind: "grant", user: "eve", permission: "chat.use" });
+    if (!changed) throw new Error("The permission was not granted.");
+    await cleanup();
+    process.exit();`;
   const env = { SESSION_SECRET: "secret", SALLYPORT_GATEWAY: JSON.stringify(gateway) };
   await app.runWith(env, process.execPath, "--input-type=module", "-e", script);
   const { checks } = JSON.parse(await app.run("npx", "sallyport", "doctor", "--json"));

@@ -54,11 +54,15 @@ export class ChatStack extends Stack {
 
     const migrate = this.#createFunction("Migrate", "migrate-lambda.ts", Duration.minutes(5));
     migrate.addEnvironment("SALLYPORT_GATEWAY", api.registrationJson);
-    new Trigger(this, "MigrateNow", {
+    // A stricter rule closes connections.
+    api.grantManageConnections(migrate);
+    const migrated = new Trigger(this, "MigrateNow", {
       handler: migrate,
       timeout: Duration.minutes(5),
-      executeAfter: [database, this.#proxy, api],
+      executeAfter: [database, this.#proxy],
     });
+    // New code serves after the migration.
+    handler.node.defaultChild?.node.addDependency(migrated);
 
     const cleanup = this.#createFunction("Cleanup", "cleanup-lambda.ts", Duration.minutes(5));
     new Rule(this, "EachHour", {

@@ -6,6 +6,7 @@ import { InstanceType, Port, Vpc } from "aws-cdk-lib/aws-ec2";
 import { Rule, Schedule } from "aws-cdk-lib/aws-events";
 import { LambdaFunction } from "aws-cdk-lib/aws-events-targets";
 import { Code, Function as Lambda, Runtime } from "aws-cdk-lib/aws-lambda";
+import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import {
   Credentials,
   DatabaseInstance,
@@ -68,12 +69,18 @@ export class ChatStack extends Stack {
 
     const migrate = this.#createFunction("Migrate", "maintenance.migrate", Duration.minutes(5));
     migrate.addEnvironment("SALLYPORT_GATEWAY", sockets.registrationJson);
-    // Each deployment that changes the code invokes it.
-    new Trigger(this, "MigrateNow", {
+    // A stricter rule closes connections.
+    sockets.grantManageConnections(migrate);
+    // Each deployment that changes the code invokes it, before the new code serves.
+    const migrated = new Trigger(this, "MigrateNow", {
       handler: migrate,
       timeout: Duration.minutes(5),
-      executeAfter: [database, this.#proxy, sockets],
+      executeAfter: [database, this.#proxy],
     });
+    chat.node.defaultChild?.node.addDependency(migrated);
+
+    const access = this.#createFunction("Access", "maintenance.changeAccess", Duration.seconds(29));
+    sockets.grantManageConnections(access);
     const cleanup = this.#createFunction("Cleanup", "maintenance.cleanup", Duration.minutes(5));
     new Rule(this, "EachHour", {
       schedule: Schedule.rate(Duration.hours(1)),
@@ -82,6 +89,7 @@ export class ChatStack extends Stack {
 
     new CfnOutput(this, "PageUrl", { value: pages.apiEndpoint });
     new CfnOutput(this, "WebSocketUrl", { value: sockets.url });
+    new CfnOutput(this, "AccessFunction", { value: access.functionName });
   }
 
   #createFunction(id: string, handler: string, timeout: Duration): Lambda {
@@ -92,6 +100,10 @@ export class ChatStack extends Stack {
       memorySize: 1024,
       timeout,
       vpc: this.#vpc,
+      logGroup: new LogGroup(this, `${id}Log`, {
+        retention: RetentionDays.ONE_MONTH,
+        removalPolicy: RemovalPolicy.DESTROY,
+      }),
       environment: {
         NODE_ENV: "production",
         // RDS Proxy has a certificate of Amazon Trust Services, which Node.js trusts.

@@ -7,7 +7,7 @@ import { sallyport } from "./sallyport.ts";
 const pages = handle(app);
 const webSocket = lambdaHandler(sallyport);
 
-/** One function for the events of the WebSocket API, for a schedule, and for the function URL. */
+/** One function for the events of the WebSocket API, for a schedule, and for the HTTP API. */
 export const handler = (event: LambdaEvent | WebSocketEvent, context: Context) =>
   isPageRequest(event) ? pages(event, context) : webSocket(event, context);
 

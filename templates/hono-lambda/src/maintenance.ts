@@ -1,7 +1,9 @@
+import type { AccessChange } from "sallyport";
 import { sallyport } from "./sallyport.ts";
 
 /**
- * Creates the tables, stores the rules and registers the gateway. Each deployment invokes it.
+ * Creates the tables, stores the rules and registers the gateway. Each deployment that changes the
+ * code invokes it.
  *
  * `SALLYPORT_GATEWAY` contains the name, the id, the endpoint and the stage of the API as JSON.
  */
@@ -15,4 +17,12 @@ export async function migrate(): Promise<void> {
 /** Removes old rows. A schedule invokes it each hour. */
 export async function cleanup(): Promise<void> {
   await sallyport.cleanup();
+}
+
+/**
+ * Makes a change, such as `{ "kind": "grant", "user": "ann", "permission": "chat.use" }`. Only an
+ * administrator may invoke this function.
+ */
+export function changeAccess(change: AccessChange) {
+  return sallyport.access.change(change, { by: "aws lambda invoke" });
 }
