@@ -58,17 +58,23 @@ export type AccessChange =
   | { readonly kind: "recheck"; readonly user: string }
   | { readonly kind: "recheck"; readonly channel: string };
 
-/** What a change ended for open connections. */
+/**
+ * What a change ended for open connections. Connections that another process closes at the same time are
+ * not counted.
+ */
 export interface EndedAccess {
   /** Number of open connections that were closed. */
-  readonly connections: number;
+  readonly closedConnections: number;
   /** Number of channels that remaining connections left. */
-  readonly channels: number;
+  readonly leftChannels: number;
   /**
    * Number of open connections with a view or channel of another app, which that app checks.
    */
-  readonly otherApps: number;
-  /** `false` if another process checks some of the connections, and can end more. */
+  readonly uncheckedConnections: number;
+  /**
+   * `false` if the numbers are only a lower bound, because another process checks connections for
+   * this change too, or the check failed and is repeated.
+   */
   readonly isComplete: boolean;
 }
 
@@ -177,9 +183,9 @@ export async function changeAccess(
 }
 
 function endedAccess(outcome: RevocationOutcome | undefined): EndedAccess {
-  if (!outcome) return { connections: 0, channels: 0, otherApps: 0, isComplete: false };
+  if (!outcome) return { closedConnections: 0, leftChannels: 0, uncheckedConnections: 0, isComplete: false };
   const { closed, left, unknown, isComplete } = outcome;
-  return { connections: closed, channels: left, otherApps: unknown, isComplete };
+  return { closedConnections: closed, leftChannels: left, uncheckedConnections: unknown, isComplete };
 }
 
 /** Returns the user that a change is about, or `undefined` if it is not about one user. */

@@ -99,15 +99,19 @@ async function applyChange(
 }
 
 /** Returns how many connections were closed and channels were left, in the words of a dry run. */
-function endedLines({ connections, channels, otherApps, isComplete }: EndedAccess): readonly string[] {
+function endedLines(ended: EndedAccess): readonly string[] {
+  const { closedConnections, leftChannels, uncheckedConnections, isComplete } = ended;
   const closed =
-    connections === 1 ? "1 open connection was closed" : `${connections} open connections were closed`;
-  const left = channels === 1 ? "1 channel was left" : `${channels} channels were left`;
+    closedConnections === 1
+      ? "1 open connection was closed"
+      : `${closedConnections} open connections were closed`;
+  const left = leftChannels === 1 ? "1 channel was left" : `${leftChannels} channels were left`;
+  const isKnown = isComplete || closedConnections + leftChannels > 0;
   return [
-    `${closed}, ${left}.`,
+    ...(isKnown ? [`${closed}, ${left}.`] : []),
     ...(isComplete
       ? []
       : ["This command did not check all open connections. A serving process checks the others."]),
-    ...(otherApps > 0 ? [OTHER_APPS] : []),
+    ...(uncheckedConnections > 0 ? [OTHER_APPS] : []),
   ];
 }

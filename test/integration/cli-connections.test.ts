@@ -101,7 +101,12 @@ describe("the command line", () => {
     expect(ann.isClosed).toBe(false);
     const [listed] = document(await app("connections", "list", "--json")) as [ConnectionInfo];
     const { number, ended } = document(await app(...revoke, "--json")) as { number: number; ended: unknown };
-    expect(ended).toEqual({ connections: 1, channels: 0, otherApps: 0, isComplete: true });
+    expect(ended).toEqual({
+      closedConnections: 1,
+      leftChannels: 0,
+      uncheckedConnections: 0,
+      isComplete: true,
+    });
     await ann.closed;
     expect(ann.received).toEqual([revoked()]);
     const reference = String(ann.received[0]?.reference);

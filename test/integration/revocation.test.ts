@@ -155,7 +155,12 @@ describe("another app on the same database", () => {
     const phone = await world.connect("ann:phone");
     const other = otherApp();
     const { ended } = await other.access.change({ kind: "end-session", session: "phone" });
-    expect(ended).toEqual({ connections: 1, channels: 0, otherApps: 0, isComplete: true });
+    expect(ended).toEqual({
+      closedConnections: 1,
+      leftChannels: 0,
+      uncheckedConnections: 0,
+      isComplete: true,
+    });
     expect((await phone.closed).code).toBe(1000);
     expect(phone.received).toEqual([revoked()]);
     await other.close();
@@ -224,7 +229,12 @@ describe("the authorize hook", () => {
     await ann.result("join_room", { channel: "club" });
     members.delete("ann");
     const { ended } = await world.sallyport.access.change({ kind: "recheck", user: "ann" });
-    expect(ended).toEqual({ connections: 0, channels: 1, otherApps: 0, isComplete: true });
+    expect(ended).toEqual({
+      closedConnections: 0,
+      leftChannels: 1,
+      uncheckedConnections: 0,
+      isComplete: true,
+    });
     expect(ann.received.filter((frame) => frame.type === "sallyport.revoked")).toEqual([lost, lost]);
     expect(ann.received.some((frame) => frame.type === "x")).toBe(false);
   });
@@ -472,7 +482,12 @@ test("revoke() closes all connections of a user with more than one page", async 
     select ${padded("i", 5)}, (select id from sallyport_gateways), ${padded("i", 15)} || '=', '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
   const revoke = { kind: "revoke", holder: "ann", permission: chat.can_use_chat } as const;
   const { ended } = await world.sallyport.access.change(revoke);
-  expect(ended).toEqual({ connections: 1201, channels: 0, otherApps: 0, isComplete: true });
+  expect(ended).toEqual({
+    closedConnections: 1201,
+    leftChannels: 0,
+    uncheckedConnections: 0,
+    isComplete: true,
+  });
   expect((await world.sallyport.access.change(revoke)).ended).toBeUndefined();
   const granting = await world.sallyport.access.change({ ...revoke, kind: "grant" });
   expect(granting).toMatchObject({ changed: true, ended: undefined });
