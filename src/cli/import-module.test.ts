@@ -1,5 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,17 +20,24 @@ async function importedValue(name: string, value: string): Promise<unknown> {
   return (await importModule(file)).value;
 }
 
+async function cachedFiles(): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true });
+  return entries.filter((path) => path.includes("node_modules/.cache/sallyport/"));
+}
+
 test("keeps the compiled code of an app in node_modules, and compiles a changed file again", async () => {
+  await writeFile(join(folder, "package.json"), "{}");
   await mkdir(join(folder, "node_modules"));
   await mkdir(join(folder, "src"));
   expect(await importedValue("src/app.ts", "first")).toBe("first");
-  expect(readdirSync(join(folder, "node_modules/.cache/sallyport"))).toHaveLength(1);
+  expect(await cachedFiles()).toHaveLength(1);
   expect(await importedValue("src/app.ts", "second")).toBe("second");
 });
 
-test("writes no compiled code if there is no node_modules folder", async () => {
-  const before = readdirSync(tmpdir());
-  expect(await importedValue("app.ts", "first")).toBe("first");
-  expect(existsSync(join(folder, "node_modules"))).toBe(false);
-  expect(readdirSync(tmpdir()).filter((name) => name === "jiti" && !before.includes(name))).toEqual([]);
+test("keeps no compiled code in the node_modules folder above the project", async () => {
+  await mkdir(join(folder, "node_modules"));
+  await mkdir(join(folder, "app"));
+  await writeFile(join(folder, "app/package.json"), "{}");
+  expect(await importedValue("app/app.ts", "first")).toBe("first");
+  expect(await cachedFiles()).toEqual([]);
 });

@@ -33,16 +33,17 @@ function watch(files: readonly string[]): void {
 }
 
 /**
- * Returns a folder for compiled TypeScript in the closest `node_modules` folder, or undefined
- * without one.
+ * Returns a folder for compiled TypeScript in the `node_modules` folder beside the closest
+ * package.json, or undefined without one.
  *
- * The default of jiti can be the temporary folder. Other users could write code there, which the app
- * would then run.
+ * A user who can write there can also replace the packages of the app. The default of jiti can be the
+ * temporary folder, in which each user can write.
  */
 function cacheFolder(file: string): string | undefined {
   for (let folder = dirname(file); ; folder = dirname(folder)) {
     const modules = join(folder, "node_modules");
-    if (existsSync(modules)) return join(modules, ".cache", "sallyport");
+    if (existsSync(join(folder, "package.json")))
+      return existsSync(modules) ? join(modules, ".cache", "sallyport") : undefined;
     if (dirname(folder) === folder) return undefined;
   }
 }

@@ -19,6 +19,7 @@ export interface AppWatcherOptions {
 export class AppWatcher {
   readonly #process: ServerProcess;
   #onNextOutcome: () => void = () => undefined;
+  #isStopped = false;
 
   constructor({ app, onOutcome, onExit }: AppWatcherOptions) {
     const runner = packageFile("dist/cli/dev/migrate-runner.js");
@@ -43,18 +44,20 @@ export class AppWatcher {
 
   /** Migrates without a change. Resolves when it is done, at the latest after 35 seconds. */
   async migrate(): Promise<void> {
-    await this.#process.restart();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, WAIT_MS);
+    const done = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, WAIT_MS).unref();
       this.#onNextOutcome = () => {
         clearTimeout(timer);
         resolve();
       };
     });
+    await this.#process.restart();
+    if (!this.#isStopped) await done;
   }
 
   /** Ends the process. */
   stop(): Promise<void> {
+    this.#isStopped = true;
     this.#onNextOutcome();
     return this.#process.stop();
   }

@@ -30,7 +30,7 @@ process.once("exit", (code) =>
   fail(`the app ended its process with exit code ${code}. Run npx sallyport migrate to see its output.`),
 );
 setTimeout(() => {
-  fail(`it took longer than ${TIMEOUT_MS} ms. Run npx sallyport migrate.`);
+  fail(`the migration did not finish within ${TIMEOUT_MS / 1000} s. Run npx sallyport migrate to see why.`);
   process.exit();
 }, TIMEOUT_MS).unref();
 

@@ -14,12 +14,17 @@ export interface Migrated extends Pick<MigrationResult, "migrations" | "added" |
 /** Begins the line of an outcome, because `node --watch` and the app print other lines. */
 const PREFIX = "sallyport-migration ";
 
-/** Returns the line that the runner prints. */
+/** Returns the line that the runner prints. The app can have printed text without a line break. */
 export function formatOutcome(outcome: MigrationOutcome): string {
-  return `${PREFIX}${JSON.stringify(outcome)}\n`;
+  return `\n${PREFIX}${JSON.stringify(outcome)}\n`;
 }
 
-/** Returns the outcome in a line, or undefined for another line. */
+/** Returns the outcome in a line, or undefined for another line or one that was cut off. */
 export function parseOutcome(line: string): MigrationOutcome | undefined {
-  return line.startsWith(PREFIX) ? (JSON.parse(line.slice(PREFIX.length)) as MigrationOutcome) : undefined;
+  if (!line.startsWith(PREFIX)) return undefined;
+  try {
+    return JSON.parse(line.slice(PREFIX.length)) as MigrationOutcome;
+  } catch {
+    return undefined;
+  }
 }

@@ -76,7 +76,8 @@ export class ServerProcess {
   }
 
   async #start(): Promise<void> {
-    if (this.#hasEnded) return;
+    // A restart can have started it already.
+    if (this.#hasEnded || this.#child) return;
     const { env, isQuiet, onLine, onExit } = this.#options;
     const { file, args, shell } = spawnedCommand(this.#command);
     // A group of its own: Ctrl-C of the terminal does not reach it, and all of it can be ended.

@@ -19,7 +19,9 @@ export function spawnedCommand(
 ): SpawnedCommand {
   const [program = "", ...args] = command;
   if (platform !== "win32" || /^node$|\.exe$/i.test(program)) return { file: program, args, shell: false };
-  return { file: command.map(quotedForCmd).join(" "), args: [], shell: true };
+  // cmd.exe reads a slash of a program without quotes as the begin of an option.
+  const words = [program.includes("/") ? `"${program}"` : quotedForCmd(program), ...args.map(quotedForCmd)];
+  return { file: words.join(" "), args: [], shell: true };
 }
 
 /**
