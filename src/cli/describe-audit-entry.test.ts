@@ -67,7 +67,7 @@ describe("an entry of the audit log", () => {
     expect(auditDetailLines(entry("provision", { details }))).toEqual([
       "create API",
       "create stage",
-      "failed, and can have been made: create route",
+      "result unknown, AWS may have applied it: create route",
     ]);
   });
 

@@ -60,7 +60,7 @@ export function auditDetailLines({ action, details }: AuditEntry): readonly stri
   if (action === "rules-changed") return first(listOf(details.rules).filter(isRule).flatMap(ruleChangeLines));
   if (action !== "provision") return [];
   const unknown = listOf(details.perhaps).map(
-    (step) => `failed, and can have been made: ${formatDetail(step)}`,
+    (step) => `result unknown, AWS may have applied it: ${formatDetail(step)}`,
   );
   return first([...listOf(details.steps).map(formatDetail), ...unknown]);
 }

@@ -19,10 +19,7 @@ export function describeRule({ signedIn, anyOf, allOf }: Rule, hasAuthorize = fa
 /** A changed rule in its short form, as `migrate` returns it. */
 export type RuleSummary = Pick<RuleChange, "kind" | "name" | "change" | "widens">;
 
-/**
- * Describes a changed rule in one line. A new rule applies to something that no user could use
- * before, so it does not widen an existing rule.
- */
+/** Describes a changed rule in one line. A new rule has no mark, because it changes no stored rule. */
 export function describeRuleChange({ kind, name, change, widens }: RuleSummary): string {
   if (change === "added") return `${kind} ${name}: new`;
   return `${widens ? "WIDENS  " : ""}${kind} ${name}: ${change}`;

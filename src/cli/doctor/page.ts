@@ -59,10 +59,13 @@ async function request(context: DoctorContext, page: URL, signal: AbortSignal): 
   }
 }
 
-function answerOf({ isDefaultPage }: DoctorContext, url: string, status: number): Finding {
+function answerOf(context: DoctorContext, url: string, status: number): Finding {
+  const { isDefaultPage } = context;
   const message = `${url} answers with status ${status}.`;
   if (status >= 500)
-    return warning(message, "Read the log of the server of the page, and correct the error.");
+    return problem(context, message, "Read the log of the server of the page, and correct the error.");
+  if (status >= 400 && !isDefaultPage)
+    return warning(message, "Pass the URL of the page that connects: --page <url>.");
   return ok(
     isDefaultPage ? `${message} It is the page of sallyport dev. --page <url> names another one.` : message,
   );
@@ -72,7 +75,7 @@ function refused(context: DoctorContext, url: string): Finding {
   if (context.isDefaultPage) {
     return skipped(
       `Nothing listens at ${url}, the page of sallyport dev.`,
-      "npm run dev, or pass the URL of your page: --page <url>.",
+      "Run npm run dev, or pass the URL of your page: --page <url>.",
     );
   }
   return problem(
