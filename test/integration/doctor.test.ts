@@ -135,7 +135,7 @@ describe("sallyport doctor", () => {
       "",
     ]);
     expect(out).toContain("The app is loaded. Views: /ws/chat.");
-    expect(out).toContain("POST /api/ws-token answers 401 without a session. Tokens can be used for 60 s");
+    expect(out).toContain("The app denies POST /api/ws-token without a session (401).");
     expect(out).toContain(`${url} answers with status 200.\n`);
     expect(out).toContain(`Pages of ${url} are allowed to connect.`);
     expect(out).toContain('ws://localhost:3001/dev (gateway "local") have the same host name.');
@@ -333,7 +333,7 @@ describe("sallyport doctor", () => {
         check: "page",
         status: "skipped",
         message: "Nothing listens at http://localhost:2, the page of sallyport dev.",
-        fix: "npm run dev, or pass the URL of your page: --page <url>.",
+        fix: "Run npm run dev, or pass the URL of your page: --page <url>.",
       });
       expect(one("origins")).toMatchObject({
         status: "warning",

@@ -174,7 +174,7 @@ describe("another app on the same database", () => {
       holder: "ann",
       permission: chat.can_use_chat,
     });
-    expect(ended).toMatchObject({ connections: 0, channels: 0, isComplete: true });
+    expect(ended).toMatchObject({ closedConnections: 0, leftChannels: 0, isComplete: true });
     // The serving process can have closed the connection already.
     const answer = await ann.call("whoami").catch(() => "closed");
     if (answer !== "closed") expect(answer).toMatchObject({ ok: false, status: 403 });
