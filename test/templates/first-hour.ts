@@ -35,7 +35,8 @@ export const signUpByEmail: SignIn = async (page, name) => {
 
 /**
  * Creates the app of a template and uses it as its README describes. Two users sign in, are denied, get
- * the permission and send a message. One of them loses the permission. Then the app is deployed.
+ * the permission and send messages. One of them removes a message as a moderator. The other one loses the
+ * permission. Then the app is deployed.
  */
 export async function liveFirstHour(template: string, signIn: SignIn = signInByName): Promise<void> {
   const app = await GeneratedApp.create(template);
@@ -57,14 +58,26 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
       await page.getByRole("button", { name: "Try again" }).click();
       await page.getByText(/: open$/).waitFor();
     }
-    await ann.getByLabel("Message").fill("hello");
-    await ann.getByRole("button", { name: "Send" }).click();
-    for (const page of [ann, bob]) await page.getByRole("listitem").filter({ hasText: "hello" }).waitFor();
+    for (const text of ["hello", "second"]) {
+      await ann.getByLabel("Message").fill(text);
+      await ann.getByRole("button", { name: "Send" }).click();
+      for (const page of [ann, bob]) await page.getByRole("listitem").filter({ hasText: text }).waitFor();
+    }
+    const hello = bob.getByRole("listitem").filter({ hasText: "hello" });
+    await hello.getByRole("button", { name: "Remove" }).click();
+    await bob.getByText(/Permission denied\. Run: npx sallyport why/).waitFor();
+    await app.run("npx", "sallyport", "users", "grant", users[1] ?? "", "chat.moderate");
+    await hello.getByRole("button", { name: "Remove" }).click();
+    for (const page of [ann, bob]) {
+      await page.getByRole("listitem").filter({ hasText: "hello" }).waitFor({ state: "detached" });
+    }
 
     await app.run("npx", "sallyport", "users", "revoke", users[0] ?? "", "chat.use");
     await ann.getByText("Your access has ended.").waitFor();
     const reference = /npx sallyport why (\S+)/.exec(await denialOf(ann))?.[1] ?? "";
     expect(await app.run("npx", "sallyport", "why", reference)).toContain("chat.use");
+    await bob.getByLabel("Message").fill("third");
+    await bob.getByRole("button", { name: "Send" }).click();
     await bob.getByText(/: open$/).waitFor();
     if (template === "hono-lambda") await deployFunction(app);
     else {

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { chat } from "./permissions.ts";
 
 const Message = z.object({ text: z.string().trim().min(1).max(2000) });
-const MessageId = z.object({ id: z.uuid() });
+// A message has a field "id" of its own.
+const MessageId = z.object({ messageId: z.uuid() });
 const FIRST_ROOM = "rooms/general";
 
 /** The messages that clients receive. */
@@ -30,7 +31,7 @@ export class ChatView extends WebSocketView {
   remove = handler(
     { body: MessageId, permissionsRequired: [chat.moderate] },
     async ({ body, connection, to }) => {
-      const message: ChatMessage = { type: "removed", id: body.id };
+      const message: ChatMessage = { type: "removed", id: body.messageId };
       await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
     },
   );

@@ -51,6 +51,7 @@ function start() {
     try {
       await socket.call.say({ text: text.value });
       text.value = "";
+      element("status").textContent = `${user}: open`;
     } catch (error) {
       showError(error);
     }
@@ -59,7 +60,7 @@ function start() {
 
 /** Shows the error of a call, such as "Permission denied.", and its reference. */
 function showError({ message, reference }) {
-  element("status").textContent = reference ? `${message} npx sallyport why ${reference}` : message;
+  element("status").textContent = reference ? `${message} Run: npx sallyport why ${reference}` : message;
 }
 
 function showDenial(reason, reference, lacksPermission) {
@@ -79,7 +80,7 @@ function showMessage({ id, from, text }) {
   const remove = document.createElement("button");
   remove.type = "button";
   remove.textContent = "Remove";
-  remove.onclick = () => socket.call.remove({ id }).catch(showError);
+  remove.onclick = () => socket.call.remove({ messageId: id }).catch(showError);
   item.append(name, " ", text, " ", remove);
   element("messages").append(item);
   item.scrollIntoView();

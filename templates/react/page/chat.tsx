@@ -26,10 +26,10 @@ export function Chat({ url, user, signOut }: Props) {
   const { socket, state, denial, messages } = useChat(url);
   const [error, setError] = useState("");
   const list = useRef<HTMLOListElement>(null);
-  useEffect(() => list.current?.lastElementChild?.scrollIntoView(), [messages]);
+  useEffect(() => void list.current?.lastElementChild?.scrollIntoView(), [messages]);
   const show = (failure: unknown) => {
     const { message, reference } = failure as Partial<CallError> & Error;
-    setError(reference ? `${message} npx sallyport why ${reference}` : message);
+    setError(reference ? `${message} Run: npx sallyport why ${reference}` : message);
   };
   const say = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
@@ -71,7 +71,7 @@ export function Chat({ url, user, signOut }: Props) {
         {messages.map(({ id, from, text }) => (
           <li key={id}>
             <b>{from}</b> {text}{" "}
-            <button type="button" onClick={() => socket.current?.call.remove({ id }).catch(show)}>
+            <button type="button" onClick={() => socket.current?.call.remove({ messageId: id }).catch(show)}>
               Remove
             </button>
           </li>

@@ -1,6 +1,11 @@
 import { defineGateway, type GatewayDefinition } from "sallyport/aws";
 
-const { ORIGIN } = process.env;
+const { ORIGIN, npm_lifecycle_event: script } = process.env;
+if (script === "deploy" && !ORIGIN?.startsWith("https://")) {
+  throw new Error(
+    "ORIGIN must be the URL of the server, such as https://www.example.com. Set it, and deploy again.",
+  );
+}
 
 /**
  * The API Gateway in production. `npm run deploy` creates it, or changes it to this definition.
