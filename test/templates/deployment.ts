@@ -77,7 +77,7 @@ export async function deployFunction(app: GeneratedApp): Promise<void> {
   };
   const script = `import { changeAccess, cleanup, migrate } from "./dist/maintenance.mjs";
     await migrate();
-    const { changed } = await changeAccess({ kind: "grant", user: "eve", permission: "chat.use" });
+    const { changed } = await changeAccess({ kind: "grant", holder: "eve", permission: "chat.use" });
     if (!changed) throw new Error("The permission was not granted.");
     await cleanup();
     process.exit();`;

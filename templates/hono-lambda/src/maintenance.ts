@@ -20,7 +20,7 @@ export async function cleanup(): Promise<void> {
 }
 
 /**
- * Makes a change, such as `{ "kind": "grant", "user": "ann", "permission": "chat.use" }`. Only an
+ * Makes a change, such as `{ "kind": "grant", "holder": "ann", "permission": "chat.use" }`. Only an
  * administrator may invoke this function.
  */
 export function changeAccess(change: AccessChange) {
