@@ -11,8 +11,8 @@ export interface FunctionRoutes {
 }
 
 /**
- * Returns the routes of the first defined gateway whose target is a function, and the added ones. A
- * route with a URL as its target calls no function, so it is left out.
+ * Returns the added routes, and those of the first defined gateway that has a function as its target.
+ * A route with a URL as its target calls no function, so it is left out.
  *
  * @param added the route keys of `--route`
  */
