@@ -25,6 +25,7 @@ interface TokenRequest {
   readonly view?: unknown;
   /** The channel that the token is for. Default: any channel, or none. */
   readonly channel?: unknown;
+  /** Name of the gateway that the token is for. Default: each gateway of the view. */
   readonly gateway?: unknown;
 }
 
@@ -65,7 +66,7 @@ export async function issueToken(
   const scope = await checkScope(services, request, subject, context);
   if (scope.view !== null) await requireConnectionSlot(services, scope.view, userId);
 
-  const gatewayId = await gatewayFor(services, request);
+  const gatewayId = await gatewayFor(services, request, scope.view);
   const grant = { userId, sessionId, origin: origin ?? null, gatewayId, ...scope };
   // The session can have ended since it was checked, so it is checked again with the insert.
   const token = await services.auth.tokens.issue(grant, services.auth.endedSessions.checkOf(identity));
@@ -150,24 +151,32 @@ async function checkScope(
 }
 
 /**
- * Returns the gateway of a token that is not bound to a session. Such a token is for one gateway
- * only.
+ * Returns the gateway of a token that is not bound to a session, or null if the view limits the
+ * token.
+ *
+ * Without its session, a token must not work everywhere. A gateway leads to one view. Therefore,
+ * the view is enough, and a client needs no names of gateways.
  */
-async function gatewayFor(services: EventServices, request: TokenRequest): Promise<string | null> {
+async function gatewayFor(
+  services: EventServices,
+  { gateway: name }: TokenRequest,
+  view: string | null,
+): Promise<string | null> {
   if (services.auth.tokenBinding !== "token") return null;
+  if (name === undefined && view !== null) return null;
   const gateways = await services.auth.gateways.refresh();
-  if (request.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
-  const named = gateways.find((gateway) => gateway.name === request.gateway);
+  if (name === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
+  const named = gateways.find((gateway) => gateway.name === name);
   if (named) return named.id;
-  if (request.gateway !== undefined) {
+  if (name !== undefined) {
     throw malformedRequest(
-      `No gateway named ${JSON.stringify(request.gateway).slice(0, 200)} is registered. Send the name of a registered gateway.`,
+      `No gateway named ${JSON.stringify(name).slice(0, 200)} is registered. Send the name of a registered gateway.`,
       "Unknown gateway.",
     );
   }
   throw malformedRequest(
-    `The token request names no gateway. With token: { binding: "token" } and ${gateways.length} gateways, ` +
-      'the token must be for one of them. Add { "gateway": "…" } to the request.',
-    "Name a gateway.",
+    `The token request names no view. With token: { binding: "token" } and ${gateways.length} gateways, the token ` +
+      'must be for one view. Set the option "view" of connect(), or add { "view": "/ws/…" } to the request.',
+    'Name a view. Set the option "view" of connect().',
   );
 }

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { badRequest, ConfigurationError, StorageError } from "../../src/errors.ts";
-import { startLocalGateway } from "../../src/local/emulator.ts";
+import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
@@ -233,24 +233,40 @@ describe("registering a gateway", () => {
   });
 });
 
-test("B12 a token without a session is accepted only by the gateway it was requested for", async () => {
-  await world.close();
-  world = await open({ token: { binding: "token" } });
-  const secret = gatewaySecret();
-  const other = await startLocalGateway({ target: `${world.appUrl}/ws/odd/`, port: 0, secret });
-  try {
+describe("a token without a session", () => {
+  let other: LocalGateway;
+  beforeEach(async () => {
+    await world.close();
+    world = await open({ token: { binding: "token" } });
+    const secret = gatewaySecret();
+    other = await startLocalGateway({ target: `${world.appUrl}/ws/odd/`, port: 0, secret });
     const { apiId, endpoint } = other;
     await world.sallyport.registerGateway({ name: "other", apiId, endpoint, secret });
-    expect((await world.requestToken("ann")).status).toBe(400);
-    expect((await world.requestToken("ann", { gateway: "nowhere" })).status).toBe(400);
-    const connect = async (gateway: string) => {
-      const url = new URL(other.url);
-      url.searchParams.set("ws_token", await world.token("ann", { gateway }));
-      return Socket.open(url, { origin: ORIGIN });
-    };
-    await expect(connect("local")).rejects.toMatchObject({ status: 403 });
-    (await connect("other")).close();
-  } finally {
-    await other.close();
-  }
+  });
+  afterEach(() => other.close());
+
+  /** Connects through the gateway "other", which leads to /ws/odd. */
+  const connect = async (request: { readonly gateway?: string; readonly view?: string }) => {
+    const url = new URL(other.url);
+    url.searchParams.set("ws_token", await world.token("ann", request));
+    return Socket.open(url, { origin: ORIGIN });
+  };
+
+  test("B12 is accepted only by the gateway it was requested for", async () => {
+    await expect(connect({ gateway: "local" })).rejects.toMatchObject({ status: 403 });
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "session" });
+    (await connect({ gateway: "other" })).close();
+    await expect(connect({ gateway: "local", view: "/ws/odd" })).rejects.toMatchObject({ status: 403 });
+  });
+
+  test("is accepted only by the view it was requested for, at each gateway of that view", async () => {
+    await expect(connect({ view: "/ws/guarded" })).rejects.toMatchObject({ status: 403 });
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "token-scope" });
+    (await connect({ view: "/ws/odd" })).close();
+  });
+
+  test("is not issued for no view and no gateway if there are several gateways", async () => {
+    for (const request of [{}, { view: null }, { gateway: "nowhere" }, { gateway: null, view: "/ws/odd" }])
+      expect((await world.requestToken("ann", request)).status).toBe(400);
+  });
 });
