@@ -89,12 +89,15 @@ async function register(...gateways: { readonly name: string; readonly endpoint:
   await app.close();
 }
 
-/** Serves a page on a free port, and returns its URL and the received requests. */
-async function servePage(listener: RequestListener) {
+/** Answers a GET request as the token endpoint of Sallyport does. */
+const tokenEndpoint: RequestListener = (_request, response) => response.writeHead(405).end();
+
+/** Serves a page and a token endpoint on a free port, and returns its URL and the received requests. */
+async function servePage(listener: RequestListener, endpoint: RequestListener = tokenEndpoint) {
   const requests: string[] = [];
   const server = createServer((request, response) => {
     requests.push(`${request.method} ${request.url}`);
-    listener(request, response);
+    (request.url === "/api/ws-token" ? endpoint : listener)(request, response);
   });
   await new Promise<void>((done) => server.listen(0, "localhost", done));
   onTestFinished(() => {
@@ -122,6 +125,7 @@ describe("sallyport doctor", () => {
       "✔ migrations",
       "✔ rules",
       "✔ tokens",
+      "✔ page",
       "✔ page",
       "✔ origins",
       "✔ hosts",
@@ -316,7 +320,7 @@ describe("sallyport doctor", () => {
         status: "ok",
         message: `${page.url} answers with status 404. It is the page of sallyport dev. --page <url> names another one.`,
       });
-      expect(page.requests).toEqual(["GET /"]);
+      expect(page.requests).toEqual(["GET /", "GET /api/ws-token"]);
       expect(one("origins")).toMatchObject({
         status: "ok",
         message: `Pages of ${page.url} are allowed to connect.`,
@@ -388,7 +392,37 @@ describe("sallyport doctor", () => {
         message: `${page.url}/error answers with status 503.`,
         fix: expect.stringContaining("log"),
       });
-      expect(page.requests).toEqual(["GET /", "GET /endless", "GET /error"]);
+      expect(page.requests).toEqual([
+        "GET /",
+        "GET /api/ws-token",
+        "GET /endless",
+        "GET /api/ws-token",
+        "GET /error",
+      ]);
+    });
+
+    test("is reported if its server does not pass the token endpoint to Sallyport", async () => {
+      const page = await servePage(
+        (_request, response) => response.end("A page."),
+        (_request, response) => response.writeHead(404).end(),
+      );
+      const { of } = await doctor(["--page", page.url]);
+      expect(of("page")).toMatchObject([
+        { status: "ok" },
+        {
+          status: "warning",
+          message: `GET ${page.url}/api/ws-token is answered with 404, but Sallyport answers with 405.`,
+          fix: expect.stringContaining("Mount the middleware"),
+        },
+      ]);
+      const broken = await servePage(
+        (_request, response) => response.end("A page."),
+        (request) => request.socket.destroy(),
+      );
+      expect((await doctor(["--page", broken.url])).of("page")[1]).toMatchObject({
+        status: "warning",
+        message: `GET ${broken.url}/api/ws-token failed: other side closed.`,
+      });
     });
 
     test("must answer within 5 seconds", async () => {

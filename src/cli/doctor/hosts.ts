@@ -54,7 +54,7 @@ function checkLocal(page: URL, { name, endpoint }: Gateway): Finding {
   socket.protocol = "ws:";
   const at = (hostname: string) => `ws://${hostname}:${socket.port}${socket.pathname}`;
   if (page.hostname === "localhost") {
-    return ok(`The page and ${at("localhost")} (gateway "${name}") have the same host name.`);
+    return ok(`${page.origin} and ${at("localhost")} (gateway "${name}") have the same host name.`);
   }
   const origin = `${page.protocol}//localhost${page.port === "" ? "" : `:${page.port}`}`;
   return warning(

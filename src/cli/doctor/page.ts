@@ -15,7 +15,7 @@ export function defaultPage(): URL {
   return new URL(`http://localhost:${portOfEnvironment("PORT", SERVER_PORT)}`);
 }
 
-/** The page answers. Redirects are not followed, and the body is not read. */
+/** The page answers, and the token endpoint of its server is that of Sallyport. */
 export const pageCheck: Check = {
   name: "page",
   async run(context, signal) {
@@ -26,21 +26,25 @@ export const pageCheck: Check = {
         skipped("No page was requested.", "Pass the URL of your page: --page https://www.example.com."),
       ];
     }
-    return [await request(context, page, signal)];
+    const finding = await checkPage(context, page, signal);
+    return finding.status === "ok" ? [finding, await checkEndpoint(context, page, signal)] : [finding];
   },
 };
 
-async function request(context: DoctorContext, page: URL, signal: AbortSignal): Promise<Finding> {
+/** Returns the status of a GET request. Redirects are not followed, and the body is not read. */
+async function statusOf(url: string, signal: AbortSignal): Promise<number> {
+  const response = await fetch(url, { redirect: "manual", signal });
+  await response.body?.cancel();
+  return response.status;
+}
+
+async function checkPage(context: DoctorContext, page: URL, signal: AbortSignal): Promise<Finding> {
   // A password in the URL and the query are not printed.
   const url = `${page.origin}${page.pathname === "/" ? "" : page.pathname}`;
   const timeout = AbortSignal.timeout(ANSWER_MS);
   try {
-    const response = await fetch(`${page.origin}${page.pathname}${page.search}`, {
-      redirect: "manual",
-      signal: AbortSignal.any([signal, timeout]),
-    });
-    await response.body?.cancel();
-    return answerOf(context, url, response.status);
+    const requested = `${page.origin}${page.pathname}${page.search}`;
+    return answerOf(context, url, await statusOf(requested, AbortSignal.any([signal, timeout])));
   } catch (error) {
     if (timeout.aborted) {
       return problem(
@@ -56,6 +60,28 @@ async function request(context: DoctorContext, page: URL, signal: AbortSignal): 
       `${url} could not be requested: ${oneLine(cause)}.`,
       "Check the URL of the page and the network.",
     );
+  }
+}
+
+/**
+ * Sallyport answers each GET request of the token endpoint with 405, and stores nothing. Without its
+ * middleware, a server answers with another status, such as 404.
+ */
+async function checkEndpoint(
+  { inspection }: DoctorContext,
+  page: URL,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const { path } = inspection.settings.token;
+  const url = `${page.origin}${path}`;
+  const fix =
+    "Mount the middleware of Sallyport before the other routes: see docs/frameworks.md. If another server has the token endpoint, ignore this line.";
+  try {
+    const status = await statusOf(url, AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]));
+    if (status === 405) return ok(`${url} reaches Sallyport.`);
+    return warning(`GET ${url} is answered with ${status}, but Sallyport answers with 405.`, fix);
+  } catch (error) {
+    return warning(`GET ${url} failed: ${oneLine((error as Error).cause ?? error)}.`, fix);
   }
 }
 

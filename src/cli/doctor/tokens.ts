@@ -52,7 +52,7 @@ async function checkStranger(context: DoctorContext, endpoint: URL): Promise<Fin
   }
   if (userId === undefined) {
     return ok(
-      `The app denies POST ${endpoint.pathname} without a session (401). The running server was not requested. Tokens can be used for ${expiresInSeconds} s, and their binding is "${binding}".`,
+      `The app denies POST ${endpoint.pathname} without a session (401). Tokens can be used for ${expiresInSeconds} s, and their binding is "${binding}".`,
     );
   }
   return problem(
