@@ -64,7 +64,7 @@ async function runInit(
   }
   const isWritten = !options.dryRun && changes.length > 0;
   if (isWritten) {
-    if (ask && !(await ask.confirm("Write these changes?"))) throw cancelled();
+    if (!options.yes && !options.json) await confirm(ask);
     await writePlan(plan);
   }
   const failure = isWritten && options.install ? await install(manager, folder) : undefined;
@@ -81,6 +81,16 @@ async function runInit(
   });
   // The files are written, so the next steps are printed before the error.
   if (failure) throw failure;
+}
+
+/** @throws ConfigurationError if the user does not confirm, or if there is no terminal */
+async function confirm(ask: Prompts | undefined): Promise<void> {
+  if (!ask) {
+    throw new ConfigurationError(
+      "There is no terminal to confirm these changes, so nothing was written. Pass --yes to write them.",
+    );
+  }
+  if (!(await ask.confirm("Write these changes?"))) throw cancelled();
 }
 
 /** Returns the plan for a new app, or for the app in the folder. */

@@ -14,5 +14,5 @@ export const sallyport = createSallyport({
   authenticate: () => null,
   // In production, the cookies of the page do not reach the host of the WebSocket.
   token: { binding: "token" },
-  origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
+  origins: [process.env.ORIGIN || `http://localhost:${process.env.PORT || 3000}`],
 });

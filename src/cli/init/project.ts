@@ -26,13 +26,24 @@ export interface Project {
   readonly packageJson: PackageJson;
   readonly packages: Readonly<Record<string, string>>;
   readonly typescript: TypeScript;
-  /** Whether the project has neither a tsconfig.json nor the package typescript. */
-  readonly isJavaScript: boolean;
+  /** `javascript` without a tsconfig.json, the package typescript and a server or page in TypeScript. */
+  readonly language: "typescript" | "javascript";
+  /** Whether package.json makes `.js` and `.ts` files ES modules. */
+  readonly isModule: boolean;
+  /** Whether a bundler finds the imports of a page. */
+  readonly hasBundler: boolean;
   /** Whether a file such as `.env` contains DATABASE_URL. */
   readonly hasDatabaseUrl: boolean;
 }
 
 const FRAMEWORKS = ["next", "express", "fastify", "hono"] as const;
+/** Packages that bundle pages, or use such a package. */
+const BUNDLERS = [
+  ...["next", "vite", "webpack", "parcel", "rollup", "esbuild", "astro", "react-scripts"],
+  ...["@rspack/core", "@rsbuild/core", "@angular/cli", "@angular/build"],
+];
+const SERVER_NAMES = ["server", "index", "app", "main"];
+const SERVER_EXTENSIONS = ["ts", "mts", "js", "mjs", "cjs"];
 
 /**
  * @param database the database of Sallyport. Default: PostgreSQL if the app uses it, else SQLite
@@ -46,23 +57,58 @@ export async function readProject(folder: string, database?: Database): Promise<
   const hasDatabaseUrl = [".env", ".env.local", ".env.development"].some((file) =>
     containsDatabaseUrl(join(folder, file)),
   );
+  const sources = (framework === "next" ? isNextInSrc(folder) : existsSync(join(folder, "src")))
+    ? "src/"
+    : "";
+  const isTypeScript =
+    typescript.options !== undefined ||
+    "typescript" in packages ||
+    (framework === "next"
+      ? !hasPagesInJavaScript(join(folder, sources))
+      : /\.m?ts$/.test(serverFile({ folder, sources }) ?? ""));
   return {
     folder,
     packageJson,
     packages,
     framework,
     database: database ?? ("pg" in packages || hasDatabaseUrl ? "postgres" : "sqlite"),
-    sources: (framework === "next" ? isNextInSrc(folder) : existsSync(join(folder, "src"))) ? "src/" : "",
+    sources,
     typescript,
-    isJavaScript: typescript.options === undefined && !("typescript" in packages),
+    language: isTypeScript ? "typescript" : "javascript",
+    isModule: packageJson.type === "module",
+    hasBundler: BUNDLERS.some((name) => name in packages),
     hasDatabaseUrl,
   };
+}
+
+/** Returns the path of the file that starts the server, such as `src/server.ts`, if it has a usual name. */
+export function serverFile({ folder, sources }: Pick<Project, "folder" | "sources">): string | undefined {
+  return [...new Set([sources, ""])]
+    .flatMap((path) =>
+      SERVER_NAMES.flatMap((name) => SERVER_EXTENSIONS.map((extension) => `${path}${name}.${extension}`)),
+    )
+    .find((path) => existsSync(join(folder, path)));
+}
+
+/** Returns the extension of new source files, which are ES modules: `.ts`, `.js` or `.mjs`. */
+export function sourceExtension({
+  language,
+  isModule,
+}: Pick<Project, "language" | "isModule">): ".ts" | ".js" | ".mjs" {
+  if (language === "typescript") return ".ts";
+  return isModule ? ".js" : ".mjs";
 }
 
 /** Next.js ignores the pages in `src/` if the project has the same folders without `src/`. */
 function isNextInSrc(folder: string): boolean {
   const has = (path: string) => existsSync(join(folder, path));
   return !has("app") && !has("pages") && (has("src/app") || has("src/pages"));
+}
+
+function hasPagesInJavaScript(folder: string): boolean {
+  return ["app/page", "app/layout", "pages/index", "pages/_app"].some(
+    (page) => existsSync(join(folder, `${page}.js`)) || existsSync(join(folder, `${page}.jsx`)),
+  );
 }
 
 function containsDatabaseUrl(file: string): boolean {

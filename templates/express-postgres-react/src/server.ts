@@ -41,7 +41,7 @@ app.delete("/api/session", async (request, response, next) => {
 
 const server = createServer(app);
 const closePage = await servePage(server);
-server.listen(Number(process.env.PORT ?? 3000), isDevelopment ? "localhost" : undefined);
+server.listen(Number(process.env.PORT || 3000), isDevelopment ? "localhost" : undefined);
 process.once("SIGTERM", async () => {
   await closePage();
   server.close(() => void sallyport.close());

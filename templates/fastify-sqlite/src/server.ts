@@ -39,5 +39,5 @@ app.delete("/api/session", async (request, reply) => {
   return reply.code(204).header("set-cookie", endOfSession()).send();
 });
 
-await app.listen({ port: Number(process.env.PORT ?? 3000), host: isDevelopment ? "localhost" : "0.0.0.0" });
+await app.listen({ port: Number(process.env.PORT || 3000), host: isDevelopment ? "localhost" : "0.0.0.0" });
 process.once("SIGTERM", () => void app.close().then(() => sallyport.close()));

@@ -13,5 +13,5 @@ export const sallyport = createSallyport({
   authenticate: ({ headers }) => sessionOf(headers.get("cookie")),
   // In production, the cookies of the page do not reach the host of the WebSocket.
   token: { binding: "token" },
-  origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
+  origins: [process.env.ORIGIN || `http://localhost:${process.env.PORT || 3000}`],
 });

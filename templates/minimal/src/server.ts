@@ -71,5 +71,5 @@ const server = createServer(
     },
   }),
 );
-server.listen(Number(process.env.PORT ?? 3000), isDevelopment ? "localhost" : undefined);
+server.listen(Number(process.env.PORT || 3000), isDevelopment ? "localhost" : undefined);
 process.once("SIGTERM", () => server.close(() => void sallyport.close()));

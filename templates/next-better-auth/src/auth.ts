@@ -2,7 +2,7 @@ import { betterAuth } from "better-auth";
 import { Pool } from "pg";
 import { sallyport } from "./sallyport.ts";
 
-const origin = process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`;
+const origin = process.env.ORIGIN || `http://localhost:${process.env.PORT || 3000}`;
 
 /** It does not keep a command of `npx sallyport` running. */
 export const pool = new Pool({ connectionString: process.env.DATABASE_URL, allowExitOnIdle: true });

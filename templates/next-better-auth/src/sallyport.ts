@@ -27,7 +27,7 @@ export const sallyport: Sallyport = createSallyport({
   },
   // In production, the cookies of the page do not reach the host of the WebSocket.
   token: { binding: "token" },
-  origins: [process.env.ORIGIN ?? `http://localhost:${process.env.PORT ?? 3000}`],
+  origins: [process.env.ORIGIN || `http://localhost:${process.env.PORT || 3000}`],
 });
 kept.sallyport = sallyport;
 

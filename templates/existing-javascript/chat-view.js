@@ -1,0 +1,28 @@
+import { randomUUID } from "node:crypto";
+import { handler, WebSocketView } from "sallyport";
+import { z } from "zod";
+import { chat } from "./permissions.js";
+
+const Message = z.object({ text: z.string().trim().min(1).max(2000) });
+// A message has a field "id" of its own.
+const MessageId = z.object({ messageId: z.uuid() });
+const FIRST_ROOM = "rooms/general";
+
+/** The WebSocket endpoint /ws/chat. Clients can call the fields that `handler()` made. */
+export class ChatView extends WebSocketView {
+  static permissionsRequired = [chat.use];
+  static defaultChannel = FIRST_ROOM;
+
+  say = handler({ body: Message }, async ({ body, user, connection, to }) => {
+    const message = { type: "message", id: randomUUID(), from: user.id, text: body.text };
+    await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
+  });
+
+  remove = handler(
+    { body: MessageId, permissionsRequired: [chat.moderate] },
+    async ({ body, connection, to }) => {
+      const message = { type: "removed", id: body.messageId };
+      await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
+    },
+  );
+}
