@@ -6,6 +6,7 @@ import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
 import { addCompletion } from "./completion.ts";
 import { addConnections } from "./connections.ts";
+import { databaseAdvice } from "./database-advice.ts";
 import { addDecisions } from "./decisions.ts";
 import { addDev } from "./dev.ts";
 import { addDoctor } from "./doctor.ts";
@@ -54,7 +55,8 @@ export async function run(
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 1;
-    complainSafely(`sallyport: ${oneLine(error)}`);
+    const advice = databaseAdvice(error);
+    complainSafely(`sallyport: ${oneLine(error)}${advice === undefined ? "" : ` ${advice}`}`);
     return 1;
   }
 }

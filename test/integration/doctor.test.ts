@@ -225,6 +225,17 @@ describe("sallyport doctor", () => {
     ]);
   });
 
+  test("names the script that starts the PostgreSQL server of the app", async () => {
+    const scripts = { build: "tsc", develop: "sallyport dev --embedded-postgres -- tsx server.ts" };
+    await writeFile(join(folder, "package.json"), JSON.stringify({ packageManager: "pnpm@9.0.0", scripts }));
+    const variables = { TEST_DATABASE: "postgres://ann:s3cret@127.0.0.1:1/chat" };
+    const advice = "pnpm develop starts this server. Keep it running, and repeat the command.";
+    expect((await doctor([], variables)).one("database")).toMatchObject({ fix: advice });
+    expect((await sallyport(["users", "list"], variables)).err).toMatch(
+      /ECONNREFUSED.* pnpm develop starts this server\. Keep it running, and repeat the command\.\n$/,
+    );
+  });
+
   test("reports a database that cannot be reached, and skips what needs its tables", async () => {
     const file = join(folder, "no-database.db");
     await writeFile(file, "This is not a database, but long enough for a header.".repeat(10));

@@ -1,6 +1,7 @@
+import { databaseAdvice } from "../database-advice.ts";
 import { oneLine } from "../terminal.ts";
 import { type Check, problem } from "./check.ts";
-import { type Finding, failed, listed, ok, skipped } from "./finding.ts";
+import { type Finding, failed, listed, ok } from "./finding.ts";
 
 /** The database is reachable and, if its tables exist, accepts writes. */
 export const databaseCheck: Check = {
@@ -11,7 +12,7 @@ export const databaseCheck: Check = {
     try {
       pending = await inspection.pendingMigrations();
     } catch (error) {
-      return [failed(`The database cannot be reached: ${oneLine(error)}`, fix)];
+      return [failed(`The database cannot be reached: ${oneLine(error)}`, databaseAdvice(error) ?? fix)];
     }
     // The write that health() rolls back or removes needs a table.
     if (pending.length > 0) return [ok("The database can be reached.")];
@@ -24,9 +25,9 @@ export const databaseCheck: Check = {
 /** The tables are those of this version. */
 export const migrationsCheck: Check = {
   name: "migrations",
+  readsTables: true,
   async run({ inspection }) {
-    const pending = await inspection.pendingMigrations().catch(() => undefined);
-    if (pending === undefined) return [skipped("The database cannot be reached.")];
+    const pending = await inspection.pendingMigrations();
     if (pending.length === 0) return [ok("The tables are up to date.")];
     return [failed(`The database lacks the migrations ${listed(pending)}.`, "npx sallyport migrate")];
   },
