@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import fc from "fast-check";
 import { Kysely } from "kysely";
 import { describe, expect, test } from "vitest";
@@ -105,6 +106,24 @@ test("sends without limit if maxRequestsPerSecond is false", () => {
     perSecond: 7,
     concurrency: 3,
   });
+});
+
+test("an error of createSallyport() begins its stack at the call in the app", () => {
+  class Misspelled extends WebSocketView {
+    static override permissionsRequired = [(chat as unknown as Record<string, never>).uze];
+  }
+  try {
+    createSallyport({ ...REQUIRED, views: { "/ws/chat": Misspelled } } as never);
+    expect.unreachable();
+  } catch (error) {
+    const { message, stack = "" } = error as Error;
+    expect(message).toBe(
+      "Misspelled: permissionsRequired[0] is undefined. It must be a permission from definePermissions(), such as " +
+        "chat.can_use_chat. Check the spelling of the name that should contain it.",
+    );
+    expect(stack.slice(stack.indexOf(message) + message.length).trim()).toMatch(/^at .*config\.test\.ts:\d+/);
+    expect(inspect(error)).not.toMatch(/status|clientMessage/);
+  }
 });
 
 describe("createSallyport() rejects", () => {

@@ -69,6 +69,8 @@ export class ConfigurationError extends SallyportError {
     } = {},
   ) {
     super(message, { code, status: 500, cause });
+    // Node.js prints the properties of an error that ends a process. These two are for responses.
+    for (const name of ["status", "clientMessage"]) Object.defineProperty(this, name, { enumerable: false });
   }
 }
 

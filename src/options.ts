@@ -70,6 +70,9 @@ function sentenceOf({ input, message, path: given }: v.BaseIssue<unknown>): stri
   if (path.at(-1)?.origin === "key") {
     return `the key ${JSON.stringify(path.at(-1)?.key)} of ${pathName(path.slice(0, -1))} ${message}.`;
   }
+  if (input === undefined && path.at(-1)?.type === "array") {
+    return `${name} is undefined. It ${message}. Check the spelling of the name that should contain it.`;
+  }
   if (input === undefined && name) {
     return `${name} is undefined. It ${message}. Give it a value, or leave it out if it is optional.`;
   }

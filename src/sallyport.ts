@@ -84,7 +84,13 @@ export interface Internals {
  * @throws ConfigurationError if an option is invalid. The message names the option to change
  */
 export function createSallyport(options: SallyportOptions): Sallyport {
-  return new Sallyport(options);
+  try {
+    return new Sallyport(options);
+  } catch (error) {
+    // The stack begins at the call in the app. Ten frames inside of Sallyport would hide it.
+    if (error instanceof ConfigurationError) Error.captureStackTrace?.(error, createSallyport);
+    throw error;
+  }
 }
 
 /** The main object of an app. {@link createSallyport} creates it. */

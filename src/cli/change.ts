@@ -2,6 +2,7 @@ import { userInfo } from "node:os";
 import type { Command } from "commander";
 import type { AccessChange, EndedAccess } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
+import { unknownUserLines } from "./find-user.ts";
 import { parseFutureInstant } from "./instants.ts";
 import { formatDryRun, OTHER_APPS } from "./preview.ts";
 import { type Format, type Report, reporting } from "./report.ts";
@@ -37,8 +38,11 @@ export function changing<Options extends ChangeFormat>(
 ): void {
   reporting<Options>(withChangeOptions(command), terminal, async (sallyport, options, args) => {
     const resolved = await resolve(sallyport, args, options);
-    if (options.dryRun) return formatDryRun(sallyport, resolved, { by: actor(), reason: options.reason });
-    return applyChange(sallyport, resolved, options.reason);
+    const user = userOf(resolved.change);
+    const unknown = user === undefined ? [] : await unknownUserLines(sallyport, user);
+    if (!options.dryRun) return applyChange(sallyport, resolved, options.reason, unknown);
+    const report = await formatDryRun(sallyport, resolved, { by: actor(), reason: options.reason });
+    return { ...report, lines: [...report.lines, ...unknown] };
   });
 }
 
@@ -81,17 +85,24 @@ export function actor(): string {
   }
 }
 
+/** Returns the user that a change affects, or undefined if it affects another object. */
+function userOf(change: AccessChange): string | undefined {
+  if ("user" in change) return change.user;
+  return "holder" in change && typeof change.holder === "string" ? change.holder : undefined;
+}
+
 async function applyChange(
   sallyport: Sallyport,
   resolved: ChangeCommand,
   reason: string | undefined,
+  unknown: readonly string[],
 ): Promise<Report> {
   const { change, done, already } = resolved;
   const by = actor();
   const result = await sallyport.access.change(change, { by, reason });
   const { changed, number = null, pruned, ended } = result;
   const message = changed ? done : already;
-  const notes = (await resolved.notes?.()) ?? [];
+  const notes = [...((await resolved.notes?.()) ?? []), ...unknown];
   return {
     json: { changed, number, pruned, ended: ended ?? null, message, notes },
     lines: [message, ...(ended ? endedLines(ended) : []), ...notes],
@@ -106,9 +117,11 @@ function endedLines(ended: EndedAccess): readonly string[] {
       ? "1 open connection was closed"
       : `${closedConnections} open connections were closed`;
   const left = leftChannels === 1 ? "1 channel was left" : `${leftChannels} channels were left`;
+  const effects =
+    closedConnections + leftChannels === 0 ? "No open connection was affected." : `${closed}, ${left}.`;
   const isKnown = isComplete || closedConnections + leftChannels > 0;
   return [
-    ...(isKnown ? [`${closed}, ${left}.`] : []),
+    ...(isKnown ? [effects] : []),
     ...(isComplete
       ? []
       : ["This command did not check all open connections. A serving process checks the others."]),

@@ -23,6 +23,26 @@ export async function findUser(sallyport: Sallyport, text: string): Promise<stri
   );
 }
 
+/** The maximum number of stored users that a name is compared with. */
+const MAX_COMPARED = 1000;
+
+/**
+ * Returns a line that says that nothing is stored for a user, with the closest match. Such a name can
+ * be a typing error. Returns no line if something is stored, or if the app finds users itself.
+ */
+export async function unknownUserLines(
+  { users, access }: Sallyport,
+  user: string,
+): Promise<readonly string[]> {
+  if (users.find || (await access.users.get(user))) return [];
+  const others = await access.users.list({ limit: MAX_COMPARED });
+  const suggestion = closestMatch(
+    user,
+    others.map(({ id }) => id),
+  );
+  return [`Nothing was stored for a user ${quoted(user)} before.${suggestion}`];
+}
+
 /** The labels that the app gives to its users. */
 export interface Names {
   /** Returns the label of a user, such as an e-mail address, or null if there is none. */

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { UserAccess } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { USER } from "./arguments.ts";
-import { findUser, namesOf, stateOf } from "./find-user.ts";
+import { findUser, namesOf, stateOf, unknownUserLines } from "./find-user.ts";
 import { type Report, reporting } from "./report.ts";
 import { first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -24,6 +24,7 @@ async function userAccess(sallyport: Sallyport, text: string): Promise<Report> {
     `${names.name(user)}: ${stateOf(access)}`,
     `permissions: ${access.permissions.join(", ") || "none"}`,
     ...first([...viewLines(access), ...channelLines(access)]),
+    ...(await unknownUserLines(sallyport, user)),
   ];
   return { json: { label: names.label(user), ...access }, lines };
 }

@@ -3,7 +3,7 @@ import type { UserDetails } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { PERMISSION, rowCount, USER } from "./arguments.ts";
 import { type ChangeCommand, changing, ending, type GrantFormat, granting } from "./change.ts";
-import { describeUser, findUser, namesOf, stateOf } from "./find-user.ts";
+import { describeUser, findUser, namesOf, stateOf, unknownUserLines } from "./find-user.ts";
 import { findGroup } from "./groups.ts";
 import { formatEnd } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
@@ -198,6 +198,7 @@ async function show(sallyport: Sallyport, text: string): Promise<Report> {
     `${names.name(id)}: ${stateOf(details)}`,
     `groups: ${details.groups.map(({ name, until }) => `${name}${formatEnd(until)}`).join(", ") || "none"}`,
     ...first(grantLines(details)),
+    ...(stored ? [] : await unknownUserLines(sallyport, id)),
   ];
   return { json: { label: names.label(id), ...details }, lines };
 }

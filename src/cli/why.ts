@@ -54,10 +54,18 @@ async function explainNow(sallyport: Sallyport, options: WhyFormat): Promise<Rep
  */
 function onlyView({ viewPaths }: Sallyport, { user, handler, channel }: WhyFormat): string {
   const [view] = viewPaths;
-  const isEmpty = [user, handler, channel].every((option) => option === undefined);
-  if (view !== undefined && viewPaths.length === 1 && !isEmpty) return view;
-  const views = viewPaths.length > 1 ? ` Use one of: ${viewPaths.join(", ")}.` : "";
-  throw new ConfigurationError(`Pass a reference, or name a view: why --user USER --view PATH.${views}`);
+  if ([user, handler, channel].every((option) => option === undefined)) {
+    const example = viewPaths.length > 1 ? `--user ann --view ${view}` : "--user ann";
+    throw new ConfigurationError(
+      `Pass the reference of a denial, such as why 3f0a9c1b2d4e, or a user, such as why ${example}.`,
+    );
+  }
+  if (view !== undefined && viewPaths.length === 1) return view;
+  throw new ConfigurationError(
+    view === undefined
+      ? "The app has no view to explain. Mount one: createSallyport({ views: { … } })"
+      : `The app has several views. Name one with --view: ${viewPaths.join(", ")}.`,
+  );
 }
 
 function explanationLines(explanation: Explanation, { name }: Names): readonly string[] {

@@ -191,7 +191,9 @@ function construct(View: ViewClass): { readonly instance: WebSocketView; readonl
     const { result, made } = recordHandlers(() => new View());
     return { instance: result, made };
   } catch (error) {
-    if (error instanceof ConfigurationError) throw error;
+    if (error instanceof ConfigurationError) {
+      throw new ConfigurationError(`${nameOf(View)}: ${error.message}`, { cause: error });
+    }
     const { message } = error instanceof Error ? error : { message: String(error) };
     throw new ConfigurationError(
       `${nameOf(View)} could not be constructed: ${message}. A view and its parent classes, abstract ones too, are constructed once at ` +

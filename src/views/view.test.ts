@@ -798,7 +798,7 @@ describe("the app does not start with", () => {
           static override signedIn = true;
           a = handler({} as never);
         },
-      /^handler\(\) expects a function/,
+      /^Broken: handler\(\) expects a function/,
     ],
     [
       "a body that is null",

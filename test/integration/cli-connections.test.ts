@@ -152,7 +152,7 @@ describe("the command line", () => {
     await app("groups", "grant", "members", USE);
     await app("groups", "add", "members", ANN);
     expect((await app("users", "revoke", ANN, USE)).out).toBe(
-      `${ANN} (u1) no longer has ${USE} directly.\n0 open connections were closed, 0 channels were left.\nIt is still held through the group "members".\n`,
+      `${ANN} (u1) no longer has ${USE} directly.\nNo open connection was affected.\nIt is still held through the group "members".\n`,
     );
     const lines = ['The group "members" is deleted, with its memberships and grants.', closed(1), ""];
     expect((await app("groups", "delete", "members")).out).toBe(lines.join("\n"));

@@ -443,7 +443,7 @@ describe("a change of permissions", () => {
     await app("groups", "add", "editors", ANN);
     await app("users", "grant", ANN, USE);
     expect((await app("users", "revoke", ANN, USE)).out).toBe(
-      `${ANN} (u1) no longer has ${USE} directly.\n0 open connections were closed, 0 channels were left.\nIt is still held through the group "editors".\n`,
+      `${ANN} (u1) no longer has ${USE} directly.\nNo open connection was affected.\nIt is still held through the group "editors".\n`,
     );
     await app("users", "deactivate", ANN);
     expect((await app("users", "grant", ANN, USE)).out).toContain("This user is inactive");
@@ -477,7 +477,7 @@ describe("a change of permissions", () => {
     await next("users", "grant", "u77", USE);
     expect((await app("users", "show", "u77")).out).toContain("u77: active");
     expect((await app("users", "delete", "u77")).out).toBe(
-      "u77 is deleted, with all grants and memberships.\n0 open connections were closed, 0 channels were left.\n",
+      "u77 is deleted, with all grants and memberships.\nNo open connection was affected.\n",
     );
     expect((await app("users", "show", "u77")).err).toContain('There is no user "u77"');
     expect((await app("audit", "--user", "u77")).out).toContain("deleted u77");
@@ -512,7 +512,7 @@ describe("permissions", () => {
     );
     expect((await next("permissions", "prune", "--dry-run")).out).toContain(`loses  u1  ${MODERATE}`);
     expect((await next("permissions", "prune", MODERATE)).out).toBe(
-      `Removed, with every grant of them: ${MODERATE}\n0 open connections were closed, 0 channels were left.\n`,
+      `Removed, with every grant of them: ${MODERATE}\nNo open connection was affected.\n`,
     );
     expect((await next("permissions", "prune")).out).toBe(
       "Nothing is stale: every permission in the database is declared.\n",
@@ -692,7 +692,7 @@ describe("queries", () => {
       [["why", "--view", "/ws/chat", "--handler", "pin"], 'Did you mean "ping"?'],
       [["why", "--view", "/ws/chat", "--channel", "room/x"], "No channel definition matches"],
       [["why", "--user", "anna@example.com", "--view", "/ws/chat"], `Did you mean "${ANN}"?`],
-      [["why"], "Pass a reference, or name a view"],
+      [["why"], "or a user, such as why --user ann."],
       [["why", "0123456789ab"], 'No decision is stored for the reference "0123456789ab".'],
       [["why", "0123456789ab", "--view", "/ws/chat"], "not both"],
       [["permissions", "who", "chat.can_use_cha"], `Did you mean "${USE}"?`],
@@ -718,6 +718,35 @@ describe("queries", () => {
     }
   });
 
+  test("say that nothing is stored for a user, in an app that does not find users itself", async () => {
+    const file = join(folder, "users.ts");
+    const imported = (path: string) => JSON.stringify(join(root, path));
+    await writeFile(
+      file,
+      `import { createSallyport, definePermissions, WebSocketView } from ${imported("src/index.ts")};
+import { sqlite } from ${imported("src/storage/sqlite.ts")};
+const chat = definePermissions("chat", { use: "Use" });
+class AnyView extends WebSocketView { static permissionsRequired = [chat.use]; static receiveOnly = true; }
+export const sallyport = createSallyport({ storage: sqlite(process.env.TEST_DATABASE), permissions: [chat], channels: [], views: { "/ws/a": AnyView }, authenticate: () => null, allowMissingOrigin: true });
+`,
+    );
+    const app = (...args: string[]) => runInProcess(args, join(folder, "users.db"), file);
+    await app("migrate");
+    const unknown = (name: string, suggestion = "") =>
+      `Nothing was stored for a user "${name}" before.${suggestion}\n`;
+    expect((await app("users", "grant", "marian", "chat.use")).out).toContain(unknown("marian"));
+    expect((await app("users", "grant", "marian", "chat.use")).out).not.toContain("Nothing");
+    const like = ' Did you mean "marian"?';
+    for (const args of [
+      ["users", "show", "maria"],
+      ["users", "access", "maria"],
+      ["users", "revoke", "maria", "chat.use"],
+      ["users", "grant", "maria", "chat.use", "--dry-run"],
+    ])
+      expect((await app(...args)).out, args.join(" ")).toContain(unknown("maria", like));
+    expect((await app("users", "deactivate", "zoe")).out).toContain(unknown("zoe"));
+  });
+
   test("list the views if why needs one and the app has several", async () => {
     const file = join(folder, "views.ts");
     const imported = (path: string) => JSON.stringify(join(root, path));
@@ -734,8 +763,9 @@ export const sallyport = createSallyport({ storage: sqlite(process.env.TEST_DATA
     expect(await app("why", "--user", "u1")).toEqual({
       code: 1,
       out: "",
-      err: "sallyport: Pass a reference, or name a view: why --user USER --view PATH. Use one of: /ws/a, /ws/b.\n",
+      err: "sallyport: The app has several views. Name one with --view: /ws/a, /ws/b.\n",
     });
+    expect((await app("why")).err).toContain("or a user, such as why --user ann --view /ws/a.");
     expect((await app("why", "--user", "u1", "--view", "/ws/b")).code).toBe(0);
   });
 
