@@ -7,7 +7,7 @@ import type { SallyportOptions } from "./config.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
 import { INTERNAL } from "./internal.ts";
-import { definePermissions } from "./permissions/define.ts";
+import { definePermissions, type Permission } from "./permissions/define.ts";
 import { createSallyport } from "./sallyport.ts";
 import { postgres } from "./storage/postgres.ts";
 import { LibsqlDialect, sqlite } from "./storage/sqlite.ts";
@@ -109,8 +109,9 @@ test("sends without limit if maxRequestsPerSecond is false", () => {
 });
 
 test("an error of createSallyport() begins its stack at the call in the app", () => {
+  const permissions: Readonly<Record<string, Permission>> = chat;
   class Misspelled extends WebSocketView {
-    static override permissionsRequired = [(chat as unknown as Record<string, never>).uze];
+    static override permissionsRequired = [permissions.uze as Permission];
   }
   try {
     createSallyport({ ...REQUIRED, views: { "/ws/chat": Misspelled } } as never);

@@ -48,14 +48,18 @@ export function handlerFor(
   return handler;
 }
 
+/** Returns the names of the fields that select the handler or identify the call. */
+const ownFields = (view: MountedView): readonly string[] => ["id", view.handlerKey, view.routeKey];
+
 /** Returns the fields of a message without those that select the handler or identify the call. */
 export function payloadOf(
   view: MountedView,
   frame: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const payload: Record<string, unknown> = {};
+  const own = ownFields(view);
   for (const key of Object.keys(frame)) {
-    if (key === "id" || key === view.handlerKey || key === view.routeKey) continue;
+    if (own.includes(key)) continue;
     // An assignment to a key such as __proto__ would call a setter.
     if (key in payload) Object.defineProperty(payload, key, { value: frame[key], ...PLAIN });
     else payload[key] = frame[key];
@@ -67,6 +71,7 @@ const PLAIN = { writable: true, enumerable: true, configurable: true };
 
 /** Returns the validated body of a message. @throws RequestError with 400 if it does not match the schema */
 export async function checkedBody(
+  view: MountedView,
   name: string,
   schema: StandardSchemaV1,
   payload: unknown,
@@ -76,7 +81,14 @@ export async function checkedBody(
   const issues = result.issues.slice(0, MAX_ISSUES);
   const issueTexts = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
   const paths = issues.map((issue) => issue.path?.map(segmentName).join(".") || "body").join(", ");
-  const explanation = `The message does not match the schema of ${name} at ${paths.slice(0, 500)}: ${issueTexts.replace(/\.$/, "")}. Send a message that matches it.`;
+  const own = issues
+    .map((issue) => segmentName(issue.path?.[0] ?? ""))
+    .find((field) => ownFields(view).includes(field));
+  const advice =
+    own === undefined
+      ? "Send a message that matches it."
+      : `The message itself uses the field "${own}", so it is not part of the body. Rename the field in the schema.`;
+  const explanation = `The message does not match the schema of ${name} at ${paths.slice(0, 500)}: ${issueTexts.replace(/\.$/, "")}. ${advice}`;
   throw new BadRequestError(explanation, { reason: "invalid", clientMessage: issueTexts });
 }
 

@@ -101,7 +101,7 @@ export async function message(services: EventServices, event: MessageEvent): Pro
   requireRule(context, what, handler.rule, connection);
   services.limits.messageLimits.takeCall(view.path, handler, connection);
   const payload = payloadOf(view, frame);
-  const body = handler.schema ? await checkedBody(handler.name, handler.schema, payload) : payload;
+  const body = handler.schema ? await checkedBody(view, handler.name, handler.schema, payload) : payload;
   const given = (row: ConnectionWithChannels) => ({
     user: userOf(row, services.definitions.permissions, context),
     connection: new LiveConnection(row, gateway.name, permittedChannels(services, row)),

@@ -40,6 +40,30 @@ type InputOf<Schema> = Schema extends StandardSchemaV1
   : // biome-ignore lint/suspicious/noConfusingVoidType: a call without arguments
     AnyFields | void;
 
+/**
+ * Makes a schema with the field `id` a type error. The field contains the id of the call, so it is
+ * not part of the body.
+ */
+type WithoutCallId<Schema> =
+  HasCallId<InputOf<Schema>> extends true
+    ? {
+        readonly body: 'The field "id" of a message contains the id of the call. Rename the field in the schema.';
+      }
+    : unknown;
+
+/** Whether one of the types of an input declares the field `id`. A type with an index declares no field. */
+type HasCallId<Input> = true extends (
+  Input extends object
+    ? string extends keyof Input
+      ? false
+      : "id" extends keyof Input
+        ? true
+        : false
+    : false
+)
+  ? true
+  : false;
+
 /** The options of a handler. They apply in addition to the rule of its view. */
 export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, CurrentUser extends User = User>
   extends HandlerRule {
@@ -177,7 +201,7 @@ export function handler<
     readonly permissionsRequired?: Any;
     readonly allPermissionsRequired?: All;
     readonly signedIn?: SignedIn;
-  },
+  } & WithoutCallId<Schema>,
   run: (context: MessageContext<BodyOf<Schema>, SenderOf<Any, All, SignedIn>>) => Output | Promise<Output>,
 ): Handler<InputOf<Schema>, Output>;
 export function handler(first: unknown, second?: unknown): Handler<never, unknown> {

@@ -414,7 +414,7 @@ describe("a handler that replaces one of a parent class", () => {
     class Checked extends WebSocketView {
       static override signedIn = true;
       del: Handler = handler(
-        { body: z.object({ id: z.int() }), authorize: ({ body }) => body.id === 1 },
+        { body: z.object({ message: z.int() }), authorize: ({ body }) => body.message === 1 },
         () => "base",
       ) as never;
     }

@@ -233,6 +233,22 @@ describe("registering a gateway", () => {
   });
 });
 
+test("a body that lacks a field which the message itself uses is explained to the developer", async () => {
+  class ActionView extends WebSocketView {
+    static override signedIn = true;
+    move = handler({ body: z.object({ action: z.string(), to: z.number() }) }, () => 1);
+  }
+  await world.close();
+  world = await open({ views: { "/ws/action": ActionView } });
+  const ann = await world.connect("ann");
+  expect(await ann.call("move", { action: "left", to: 1 })).toMatchObject({ status: 400 });
+  expect(world.decisions.at(-1)?.message).toMatch(
+    /^The message does not match the schema of move at action: .* The message itself uses the field "action", so it is not part of the body\. Rename the field in the schema\.$/,
+  );
+  expect(await ann.call("move", { action: "left", to: "x" })).toMatchObject({ status: 400 });
+  expect(world.decisions.at(-1)?.message).toContain('uses the field "action"');
+});
+
 describe("a token without a session", () => {
   let other: LocalGateway;
   beforeEach(async () => {

@@ -43,6 +43,8 @@ chat.use = chat.moderate;
 
 // Views
 
+const withId = z.object({ id: z.int() });
+
 class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.use, chat.moderate];
 
@@ -66,16 +68,26 @@ class ChatView extends WebSocketView {
 
   own = handler(
     {
-      body: z.object({ id: z.int() }),
+      body: z.object({ owner: z.int() }),
       signedIn: true,
       authorize: ({ body, user }) => {
-        same<{ id: number }>()<typeof body>();
-        return user.id === String(body.id);
+        same<{ owner: number }>()<typeof body>();
+        return user.id === String(body.owner);
       },
     },
     ({ user }) => user.id,
   );
 
+  // @ts-expect-error the id of a message is the id of the call
+  withId = handler({ body: withId }, () => undefined);
+  // @ts-expect-error also in one form of a message only
+  withIdInUnion = handler({ body: z.union([withId, z.object({ name: z.string() })]) }, () => 1);
+  // @ts-expect-error also if it is optional
+  withOptionalId = handler({ body: z.object({ id: z.string().optional() }), signedIn: true }, () => 1);
+  anyFields = handler({ body: z.record(z.string(), z.unknown()) }, () => 1);
+  anything = handler({ body: z.any() }, () => 1);
+  unchecked = handler({ body: z.unknown() }, () => 1);
+  text = handler({ body: z.looseObject({ text: z.string() }) }, ({ body }) => body.text);
   change_channel = changeChannel();
   ping = handler(() => "pong" as const);
   helper() {}
