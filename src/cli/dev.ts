@@ -3,6 +3,7 @@ import { gatewaySecret } from "../aws.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withAppOfEnvironment } from "./app.ts";
+import { actor } from "./change.ts";
 import { AppWatcher } from "./dev/app-watcher.ts";
 import { DevLog } from "./dev/dev-log.ts";
 import { type DevDatabase, startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
@@ -17,9 +18,11 @@ import {
 } from "./dev/gateways.ts";
 import { onKeys } from "./dev/keys.ts";
 import { LambdaServer, remoteFunction } from "./dev/lambda-function.ts";
+import { acceptsConnections } from "./dev/listening.ts";
+import { ManagedProcess } from "./dev/managed-process.ts";
 import { MigrationReport } from "./dev/migration-report.ts";
 import { gatewayPort, type Ports, portsOf, serverPort } from "./dev/ports.ts";
-import { acceptsConnections, ServerProcess } from "./dev/server-process.ts";
+import { withReload } from "./dev/reload.ts";
 import { loadEnvironment } from "./environment.ts";
 import { type Format, withJson } from "./report.ts";
 import { StopSignal } from "./stop-signal.ts";
@@ -128,7 +131,7 @@ async function runDev(run: Run): Promise<void> {
     q: () => stop.stop(),
   });
   try {
-    await sallyport.migrate();
+    await sallyport.migrate({ by: actor() });
     await registerGateways(sallyport, views);
     await log.start();
     if (stop.isStopped) return;
@@ -185,7 +188,7 @@ function backendOf({ sallyport, options, invokeKey }: Run, ports: Ports): Backen
 }
 
 /** The server of the app: a command, or a Lambda function. */
-type Server = Pick<ServerProcess, "commandLine" | "start" | "restart" | "stop" | "kill">;
+type Server = Pick<ManagedProcess, "commandLine" | "start" | "restart" | "stop" | "kill">;
 
 /** @param onExit called if the server ends by itself */
 function serverOf(
@@ -195,8 +198,12 @@ function serverOf(
   log: DevLog,
   onExit: (how: string) => void,
 ): Server {
-  const common = { env: environmentOf(ports, webSocketUrls(views)), isQuiet: options.json === true, onExit };
-  if (options.lambda === undefined) return new ServerProcess({ ...common, command });
+  const env = environmentOf(ports, webSocketUrls(views));
+  const common = { env, output: options.json ? "stderr" : "inherit", onExit } as const;
+  if (options.lambda === undefined) {
+    const advice = "Check the command after --.";
+    return new ManagedProcess({ ...common, command: withReload(command), advice });
+  }
   return new LambdaServer({
     ...common,
     file: options.lambda,

@@ -1,12 +1,12 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
-import { commandLineWith, root } from "./command-line.ts";
+import { bin, commandLineWith, root } from "./command-line.ts";
 import { DevProcess, freePort } from "./dev-process.ts";
 
 const ORIGIN = "http://localhost:3000";
@@ -139,6 +139,55 @@ describe("sallyport dev, when a file of the app changes", () => {
     await dev.printed(/^The database was not updated: the app ended its process with exit code 3\. /m);
     await edit("dev-app.js", () => withPermission(app));
     await dev.printed(/^\{"type":"migrated",.*"added":\["chat\.manage"\]/m);
+  });
+
+  // The program script of util-linux runs a command in a terminal.
+  test.runIf(process.platform === "linux")("obeys the keys w, r and q in a terminal", async () => {
+    await writeFile(join(folder, "labels.json"), '{ "use": "Can use chat", "moderate": "Can moderate" }');
+    await edit("dev-app.js", (text) =>
+      text
+        .replace(
+          /definePermissions\("chat", \{.*\}\)/,
+          'definePermissions("chat", JSON.parse(readFileSync("labels.json", "utf8")))',
+        )
+        .replace("import {", 'import { readFileSync } from "node:fs";\nimport {'),
+    );
+    const port = await freePort();
+    const args = ["dev", "--port", String(port), "--gateway-port", "0", "--", "node", "dev-server.js"];
+    const command = [process.execPath, bin, ...args].join(" ");
+    const terminal = spawn("script", ["--quiet", "--return", "--flush", "--command", command, "/dev/null"], {
+      cwd: folder,
+      env: { ...process.env, PORT: "", NO_COLOR: "1", ...variables() },
+    });
+    onTestFinished(() => void terminal.kill("SIGKILL"));
+    const exited = once(terminal, "exit");
+    let out = "";
+    terminal.stdout.setEncoding("utf8").on("data", (text) => {
+      out += text;
+    });
+    const printed = (words: RegExp) => expect.poll(() => out).toMatch(words);
+    await printed(/Keys: w explains the last denial, r restarts the server, q quits\./);
+    await printed(/The server accepts connections/);
+    terminal.stdin.write("w");
+    await printed(/Nothing was denied yet\./);
+    const page = `http://localhost:${port}`;
+    await expect(open(page, "eve")).rejects.toThrow("403");
+    await printed(/^403 eve@example\.com \/ws\/chat needs chat\.use/m);
+    terminal.stdin.write("w");
+    await printed(/denied \(403, permission\)/);
+
+    // No process watches this file, because the app does not import it.
+    await writeFile(
+      join(folder, "labels.json"),
+      '{ "use": "Use", "moderate": "Moderate", "manage": "Manage" }',
+    );
+    const { pid } = (await infoOf(page)) ?? {};
+    terminal.stdin.write("r");
+    await restarted(page, pid);
+    await printed(/The server restarts\.\s+The database was updated: permission chat\.manage added\./);
+    terminal.stdin.write("q");
+    expect(await exited).toEqual([0, null]);
+    await expect(fetch(page)).rejects.toThrow();
   });
 
   test("leaves no process when it ends", async () => {

@@ -1,6 +1,6 @@
 import { packageFile } from "../package-file.ts";
+import { ManagedProcess } from "./managed-process.ts";
 import { type MigrationOutcome, parseOutcome } from "./migration-outcome.ts";
-import { ServerProcess } from "./server-process.ts";
 
 /** Longest time that {@link AppWatcher.migrate} waits, in milliseconds. */
 const WAIT_MS = 35_000;
@@ -17,18 +17,18 @@ export interface AppWatcherOptions {
 
 /** Migrates the database when a file of the app changes, in a process of its own. */
 export class AppWatcher {
-  readonly #process: ServerProcess;
+  readonly #process: ManagedProcess;
   #onNextOutcome: () => void = () => undefined;
   #isStopped = false;
 
   constructor({ app, onOutcome, onExit }: AppWatcherOptions) {
     const runner = packageFile("dist/cli/dev/migrate-runner.js");
-    this.#process = new ServerProcess({
+    this.#process = new ManagedProcess({
       command: [process.execPath, "--watch", "--watch-preserve-output", runner, ...(app ? [app] : [])],
       env: {},
-      isQuiet: true,
+      advice: "Check the installation of Node.js.",
       onExit,
-      onLine: (line) => {
+      output: (line) => {
         const outcome = parseOutcome(line);
         if (!outcome) return;
         onOutcome(outcome);

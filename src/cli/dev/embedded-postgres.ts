@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { ConfigurationError } from "../../errors.ts";
 import { projectFolder } from "../environment.ts";
 import { oneLine } from "../terminal.ts";
+import { canConnect } from "./listening.ts";
 import { type Account, canEnter, changeOwner, serverAccount } from "./postgres-binaries.ts";
 import { PostgresServer } from "./postgres-server.ts";
-import { canConnect } from "./server-process.ts";
 
 /** The URL that is used if DATABASE_URL is not set. */
 export const DEFAULT_URL = "postgres://sallyport:sallyport@localhost:54329/sallyport";

@@ -1,8 +1,15 @@
 import { emitKeypressEvents } from "node:readline";
 
-/** Calls a function for each key, if stdin is a terminal. @returns a function that stops it */
-export function onKeys(actions: Readonly<Record<string, () => void>>): () => void {
-  const { stdin } = process;
+/**
+ * Calls a function for each key, if the input is a terminal.
+ *
+ * @param stdin the input. Default: that of this process
+ * @returns a function that stops it
+ */
+export function onKeys(
+  actions: Readonly<Record<string, () => void>>,
+  stdin: NodeJS.ReadStream = process.stdin,
+): () => void {
   if (!stdin.isTTY) return () => undefined;
   emitKeypressEvents(stdin);
   stdin.setRawMode(true);

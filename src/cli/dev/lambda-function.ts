@@ -3,7 +3,8 @@ import type { Server } from "node:http";
 import type { LambdaFunction } from "../../local/emulator.ts";
 import { packageFile } from "../package-file.ts";
 import { invocationContext, serveFunctionUrl } from "./function-url.ts";
-import { type ServerOptions, ServerProcess } from "./server-process.ts";
+import { ManagedProcess, type ProcessOptions } from "./managed-process.ts";
+import { withReload } from "./reload.ts";
 
 /** Header of a request to the process of a function, with the key of this run. */
 export const INVOKE_KEY_HEADER = "x-sallyport-invoke-key";
@@ -15,7 +16,7 @@ const RETRY_MS = 50;
 const SCHEDULE_MS = 60_000;
 
 /** The options of {@link LambdaServer}. */
-export interface LambdaOptions extends Omit<ServerOptions, "command"> {
+export interface LambdaOptions extends Omit<ProcessOptions, "command" | "advice"> {
   /** The file that exports `handler`. */
   readonly file: string;
   /** Port of the pages. */
@@ -34,16 +35,17 @@ export interface LambdaOptions extends Omit<ServerOptions, "command"> {
 export class LambdaServer {
   readonly commandLine: string;
   readonly #options: LambdaOptions;
-  readonly #process: ServerProcess;
+  readonly #process: ManagedProcess;
   #pages: Server | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: LambdaOptions) {
     this.#options = options;
     this.commandLine = options.file;
-    this.#process = new ServerProcess({
+    this.#process = new ManagedProcess({
       ...options,
-      command: ["node", packageFile("dist/cli/dev/lambda-runner.js"), options.file],
+      command: withReload(["node", packageFile("dist/cli/dev/lambda-runner.js"), options.file]),
+      advice: "Check the installation of Node.js.",
       env: {
         ...options.env,
         SALLYPORT_INVOKE_PORT: String(options.invokePort),

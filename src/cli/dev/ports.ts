@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from "commander";
 import { ConfigurationError } from "../../errors.ts";
 import { MAX_PORT, portOf, portOfEnvironment, SERVER_PORT } from "../ports.ts";
-import { canConnect, freePort } from "./server-process.ts";
+import { canConnect, freePort } from "./listening.ts";
 
 /** The port of the first local gateway where GATEWAY_PORT is not set. */
 const GATEWAY_PORT = 3001;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { withReload } from "./server-process.ts";
+import { withReload } from "./reload.ts";
 
 test.each([
   ["node server.js", "node --watch --watch-preserve-output server.js"],

@@ -1,0 +1,36 @@
+import { once } from "node:events";
+import { type AddressInfo, createConnection, createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Interval between two looks at a port, in milliseconds. */
+const LOOK_EVERY_MS = 50;
+
+/** Resolves with true when a server accepts connections, or with false after `stop` was aborted. */
+export async function acceptsConnections(port: number, stop: AbortSignal): Promise<boolean> {
+  while (!stop.aborted) {
+    if (await canConnect(port)) return true;
+    await sleep(LOOK_EVERY_MS);
+  }
+  return false;
+}
+
+/** Returns a port on 127.0.0.1 that no program uses. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** Returns whether a program accepts connections on a port of this machine. */
+export function canConnect(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: "localhost" });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
