@@ -35,16 +35,16 @@ export function formatDenial(decision: Decision): string {
   const user = userId === undefined ? "anonymous" : nameOf(userId);
   const place = [view ?? path, handler, channel].flatMap((part) => (part === undefined ? [] : nameOf(part)));
   const more = repeats > 0 ? `, ${repeats} more like this` : "";
-  return printable(`${status} ${user} ${place.join(" ")} ${summaryOf(decision)} (why: ${reference}${more})`);
+  return printable(`${status} ${user} ${place.join(" ")}${summaryOf(decision)} (why: ${reference}${more})`);
 }
 
-/** Returns the missing permissions, or the message of a denial for another reason. */
+/** Returns the missing permissions after a space, or the message of another denial after a colon. */
 function summaryOf({ missing, message, steps, event }: Decision): string {
-  if (missing.length === 0) return `was denied: ${message}`;
+  if (missing.length === 0) return `: ${message}`;
   const failed = steps.findLast((step) => !step.allowed);
   const allOf: readonly string[] = failed?.kind === "rule" ? failed.rule.allOf : [];
   const needsAll = missing.every((name) => allOf.includes(name));
-  return `${event === "revocation" ? "lost" : "needs"} ${missing.join(needsAll ? " and " : " or ")}`;
+  return ` ${event === "revocation" ? "lost" : "needs"} ${missing.join(needsAll ? " and " : " or ")}`;
 }
 
 /**

@@ -2,8 +2,11 @@ import { randomUUID } from "node:crypto";
 import { handler, WebSocketView } from "sallyport";
 import { z } from "zod";
 import { chat } from "./permissions.js";
+import { nameOf } from "./user-name.js";
 
-const Message = z.object({ text: z.string().trim().min(1).max(2000) });
+const Message = z.object({
+  text: z.string().trim().min(1, "Write a message.").max(2000, "A message has at most 2000 characters."),
+});
 // A message has a field "id" of its own.
 const MessageId = z.object({ messageId: z.uuid() });
 const FIRST_ROOM = "rooms/general";
@@ -14,7 +17,8 @@ export class ChatView extends WebSocketView {
   static defaultChannel = FIRST_ROOM;
 
   say = handler({ body: Message }, async ({ body, user, connection, to }) => {
-    const message = { type: "message", id: randomUUID(), from: user.id, text: body.text };
+    const from = await nameOf(user.id);
+    const message = { type: "message", id: randomUUID(), from, text: body.text };
     await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
   });
 

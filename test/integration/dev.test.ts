@@ -110,7 +110,7 @@ describe("sallyport dev", () => {
     const socket = new WebSocket(`${url}?ws_token=${token}`, { headers });
     await expect(once(socket, "open")).rejects.toThrow("403");
     await dev.printed(
-      /^403 ann@example\.com \/ws\/other was denied: .* Use the WebSocket URL of view \/ws\/chat, or request/m,
+      /^403 ann@example\.com \/ws\/other: .* Use the WebSocket URL of view \/ws\/chat, or request/m,
     );
   });
 
@@ -157,7 +157,7 @@ describe("sallyport dev", () => {
     await dev.printed(/^403 ann@example\.com \/ws\/chat forbidden needs chat\.moderate /m);
     expect(dev.out).not.toMatch(/^200 .*forbidden/m);
     ann.send("no JSON");
-    await dev.printed(/^400 anonymous \/ws\/chat was denied: /m);
+    await dev.printed(/^400 anonymous \/ws\/chat: /m);
     expect(dev.out.match(/^400 /gm)).toHaveLength(1);
   });
 

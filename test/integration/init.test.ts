@@ -304,7 +304,7 @@ describe("sallyport init in a JavaScript app", () => {
       expect(added["dev:sallyport"]).toBe("sallyport dev -- node server.js");
       expect(sallyport).toEqual({ app: `sallyport/sallyport.${extension}` });
       expect((await files()).filter((path) => path.startsWith("sallyport/"))).toEqual(
-        ["channels", "chat-view", "permissions", "sallyport", "storage"].map(
+        ["channels", "chat-view", "permissions", "sallyport", "storage", "user-name"].map(
           (name) => `sallyport/${name}.${extension}`,
         ),
       );
@@ -352,7 +352,7 @@ describe("sallyport init in a JavaScript app", () => {
   test("writes the same code as in a TypeScript app, without the types", async () => {
     await writeApp({ type: "module", dependencies: { pg: "^8.0.0" } });
     await init("--yes");
-    const names = ["channels", "chat-view", "permissions", "sallyport", "storage"];
+    const names = ["channels", "chat-view", "permissions", "sallyport", "storage", "user-name"];
     const inJavaScript = await Promise.all(names.map((name) => read(`sallyport/${name}.js`)));
     await rm(join(folder, "sallyport"), { recursive: true });
     await writeApp({ type: "module", dependencies: { pg: "^8.0.0", typescript: "^6.0.0" } });

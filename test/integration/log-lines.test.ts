@@ -71,7 +71,7 @@ describe("without onDecision, a denial is printed", () => {
     await open();
     await world.requestToken("ann", undefined, OTHER);
     expect(printed()).toEqual([
-      `403 ann /api/ws-token was denied: Origin "${OTHER}" is not in origins, which contains "${OWN}". ` +
+      `403 ann /api/ws-token: Origin "${OTHER}" is not in origins, which contains "${OWN}". ` +
         `Both are names of this machine. Open the page at ${OWN}, or add "${OTHER}" to origins. (why: REFERENCE)`,
     ]);
   });

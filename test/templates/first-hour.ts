@@ -56,7 +56,7 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
       await app.run(...command.split(" "));
       users.push(user);
       await page.getByRole("button", { name: "Try again" }).click();
-      await page.getByText(/: open$/).waitFor();
+      await page.getByText(/: connected$/).waitFor();
     }
     for (const text of ["hello", "second"]) {
       await ann.getByLabel("Message").fill(text);
@@ -78,7 +78,7 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
     expect(await app.run("npx", "sallyport", "why", reference)).toContain("chat.use");
     await bob.getByLabel("Message").fill("third");
     await bob.getByRole("button", { name: "Send" }).click();
-    await bob.getByText(/: open$/).waitFor();
+    await bob.getByText(/: connected$/).waitFor();
     if (template === "hono-lambda") await deployFunction(app);
     else {
       await deployServer(app);

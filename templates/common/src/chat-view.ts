@@ -2,20 +2,18 @@ import { randomUUID } from "node:crypto";
 import { handler, WebSocketView } from "sallyport";
 import { z } from "zod";
 import { chat } from "./permissions.ts";
+import { nameOf } from "./user-name.ts";
 
-const Message = z.object({ text: z.string().trim().min(1).max(2000) });
+const Message = z.object({
+  text: z.string().trim().min(1, "Write a message.").max(2000, "A message has at most 2000 characters."),
+});
 // A message has a field "id" of its own.
 const MessageId = z.object({ messageId: z.uuid() });
 const FIRST_ROOM = "rooms/general";
 
 /** The messages that clients receive. */
 export type ChatMessage =
-  | {
-      readonly type: "message";
-      readonly id: string;
-      readonly from: string | undefined;
-      readonly text: string;
-    }
+  | { readonly type: "message"; readonly id: string; readonly from: string; readonly text: string }
   | { readonly type: "removed"; readonly id: string };
 
 /** The WebSocket endpoint /ws/chat. Clients can call the fields that `handler()` made. */
@@ -24,7 +22,8 @@ export class ChatView extends WebSocketView {
   static defaultChannel = FIRST_ROOM;
 
   say = handler({ body: Message }, async ({ body, user, connection, to }) => {
-    const message: ChatMessage = { type: "message", id: randomUUID(), from: user.id, text: body.text };
+    const from = await nameOf(user.id);
+    const message: ChatMessage = { type: "message", id: randomUUID(), from, text: body.text };
     await to({ channel: connection.channel ?? FIRST_ROOM }).send(message);
   });
 

@@ -19,7 +19,7 @@ export function SignIn({ signIn }: { readonly signIn: (name: string) => void }) 
           required
           pattern="[a-z][a-z0-9_\-]{0,31}"
           placeholder="ann"
-          title="lower-case letters, digits, - and _"
+          title="Use lower-case letters, digits, - and _, such as ann"
         />
         <button type="submit">Sign in</button>
       </form>

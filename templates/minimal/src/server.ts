@@ -20,7 +20,7 @@ const isDevelopment = process.env.SALLYPORT_DEV === "1";
 async function next(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path = "/"] = (request.url ?? "/").split("?");
   const [file, type] = FILES[path] ?? [];
-  if (file && type && request.method === "GET") {
+  if (file && type && (request.method === "GET" || request.method === "HEAD")) {
     const text = await readFile(fileURLToPath(file), "utf8");
     response.writeHead(200, { "content-type": `${type}; charset=utf-8` }).end(text);
   } else if (path === "/api/session") {

@@ -4,6 +4,7 @@ import { room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
 import { gateways } from "./gateway.ts";
 import { chat } from "./permissions.ts";
+import { accountsBy } from "./users.ts";
 
 // A reload in development creates a new object. The previous one pauses until its next call.
 const kept = globalThis as { sallyport?: Sallyport };
@@ -22,17 +23,12 @@ export const sallyport: Sallyport = createSallyport({
   },
   // The command line then accepts e-mail addresses.
   users: {
-    find: async (email) => (await users("email", [email.toLowerCase()]))[0]?.id,
-    describe: async (ids) => Object.fromEntries((await users("id", ids)).map(({ id, email }) => [id, email])),
+    find: async (email) => (await accountsBy("email", [email.toLowerCase()]))[0]?.id,
+    describe: async (ids) =>
+      Object.fromEntries((await accountsBy("id", ids)).map(({ id, email }) => [id, email])),
   },
   // In production, the cookies of the page do not reach the host of the WebSocket.
   token: { binding: "token" },
   origins: [process.env.ORIGIN || `http://localhost:${process.env.PORT || 3000}`],
 });
 kept.sallyport = sallyport;
-
-async function users(column: "id" | "email", values: readonly string[]) {
-  const { pool } = await import("./auth.ts");
-  const text = `select id, email from "user" where ${column} = any($1)`;
-  return (await pool.query<{ id: string; email: string }>(text, [values])).rows;
-}

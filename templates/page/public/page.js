@@ -1,5 +1,12 @@
 import { connect } from "/sallyport-client.js";
 
+const STATES = {
+  connecting: "connecting…",
+  open: "connected",
+  reconnecting: "reconnecting…",
+  denied: "no access",
+  closed: "not connected",
+};
 const element = (id) => document.getElementById(id);
 let socket;
 const { user, url } = await (await fetch("/api/session")).json();
@@ -29,13 +36,16 @@ if (user === null) {
 function start() {
   element("sign-out").hidden = false;
   socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });
+  const showState = () => {
+    element("status").textContent = `${user}: ${STATES[socket.state]}`;
+  };
   socket.on("state", (state) => {
-    element("status").textContent = `${user}: ${state}`;
+    showState();
     element("say").hidden = state !== "open";
     if (state !== "denied") element("denied").hidden = true;
   });
   socket.on("denied", ({ status, error, reference }) => {
-    showDenial(`${status} ${error}`, reference, status === 403);
+    showDenial(status === 0 ? error : `${status} ${error}`, reference, status === 403);
   });
   socket.on("revoked", ({ scope, reference }) => {
     if (scope === "view") showDenial("Your access has ended.", reference, true);
@@ -51,7 +61,7 @@ function start() {
     try {
       await socket.call.say({ text: text.value });
       text.value = "";
-      element("status").textContent = `${user}: open`;
+      showState();
     } catch (error) {
       showError(error);
     }
@@ -65,10 +75,12 @@ function showError({ message, reference }) {
 
 function showDenial(reason, reference, lacksPermission) {
   element("denied").hidden = false;
-  element("reason").textContent = `${reason} Run this in a second terminal, then try again:`;
   const commands = [];
   if (reference) commands.push(`npx sallyport why ${reference}`);
   if (lacksPermission) commands.push(`npx sallyport users grant ${user} chat.use`);
+  const purpose = lacksPermission ? "see why and to give access" : "see why";
+  const advice = `Run this in a second terminal to ${purpose}:`;
+  element("reason").textContent = commands.length > 0 ? `${reason} ${advice}` : reason;
   element("command").textContent = commands.join("\n");
 }
 

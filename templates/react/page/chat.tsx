@@ -12,6 +12,15 @@ interface Props {
   readonly signOut: () => void;
 }
 
+/** The texts of the states of a connection. */
+const STATES: Readonly<Record<SocketState, string>> = {
+  connecting: "connecting…",
+  open: "connected",
+  reconnecting: "reconnecting…",
+  denied: "no access",
+  closed: "not connected",
+};
+
 type Message = Extract<ChatMessage, { type: "message" }>;
 
 /** Why the user has no access. */
@@ -47,26 +56,15 @@ export function Chat({ url, user, signOut }: Props) {
       <header>
         <h1>Chat</h1>
         <p id="status" role="status">
-          {url === null ? "No WebSocket URL: start the server with npm run dev." : `${user}: ${state}`}
+          {url === null
+            ? "No WebSocket URL: start the server with npm run dev."
+            : `${user}: ${STATES[state]}`}
         </p>
         <button type="button" onClick={signOut}>
           Sign out
         </button>
       </header>
-      {denial && (
-        <section id="denied">
-          <p>{denial.reason} Run this in a second terminal, then try again:</p>
-          <pre>
-            <code id="command">
-              {denial.reference && `npx sallyport why ${denial.reference}\n`}
-              {denial.lacksPermission && `npx sallyport users grant ${user} chat.use`}
-            </code>
-          </pre>
-          <button type="button" onClick={() => socket.current?.reconnect()}>
-            Try again
-          </button>
-        </section>
-      )}
+      {denial && <Denied denial={denial} user={user} retry={() => socket.current?.reconnect()} />}
       <ol id="messages" ref={list} aria-live="polite">
         {messages.map(({ id, from, text }) => (
           <li key={id}>
@@ -95,6 +93,28 @@ export function Chat({ url, user, signOut }: Props) {
   );
 }
 
+/** Shows why the user has no access, and the commands that explain and change it. */
+function Denied({ denial, user, retry }: { denial: Denial; user: string; retry: () => void }) {
+  const { reason, reference, lacksPermission } = denial;
+  const commands = [
+    ...(reference ? [`npx sallyport why ${reference}`] : []),
+    ...(lacksPermission ? [`npx sallyport users grant ${user} chat.use`] : []),
+  ];
+  const purpose = lacksPermission ? "see why and to give access" : "see why";
+  const advice = `Run this in a second terminal to ${purpose}:`;
+  return (
+    <section id="denied">
+      <p>{commands.length > 0 ? `${reason} ${advice}` : reason}</p>
+      <pre>
+        <code id="command">{commands.join("\n")}</code>
+      </pre>
+      <button type="button" onClick={retry}>
+        Try again
+      </button>
+    </section>
+  );
+}
+
 /** Keeps a connection while the component is shown. */
 function useChat(url: string | null) {
   const socket = useRef<Socket<ChatView, ChatMessage>>(undefined);
@@ -110,7 +130,8 @@ function useChat(url: string | null) {
       if (next !== "denied") setDenial(undefined);
     });
     opened.on("denied", ({ status, error, reference }) => {
-      setDenial({ reason: `${status} ${error}`, reference, lacksPermission: status === 403 });
+      const reason = status === 0 ? error : `${status} ${error}`;
+      setDenial({ reason, reference, lacksPermission: status === 403 });
     });
     opened.on("revoked", ({ scope, reference }) => {
       if (scope === "view") setDenial({ reason: "Your access has ended.", reference, lacksPermission: true });
