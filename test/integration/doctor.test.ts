@@ -588,6 +588,27 @@ describe("sallyport doctor", () => {
     expect((await doctor(["--production"])).one("clean-up")).toMatchObject({ status: "ok" });
   });
 
+  test("reports in production that there is no gateway at AWS, and which view has none", async () => {
+    await migrate();
+    await registerLocal();
+    const production = { NODE_ENV: "production" };
+    const none = await doctor(["--production"], production);
+    expect(none.code).toBe(1);
+    expect(none.of("gateways")[0]).toMatchObject({
+      status: "failed",
+      message: "No gateway at AWS is defined or registered, so no client can connect in production.",
+    });
+    expect(none.one("settings")).toMatchObject({ status: "ok" });
+    expect((await doctor()).one("gateways")).toMatchObject({ status: "ok" });
+
+    const two = { ...production, DOCTOR_GATEWAY: "{}", DOCTOR_SECOND_VIEW: "1" };
+    const defined = await doctor(["--production"], two);
+    expect(defined.of("gateways").map(({ message }) => message)).toContain(
+      "No defined gateway leads to the view /ws/second, so no client can connect to it.",
+    );
+    expect(JSON.stringify(defined.of("gateways"))).not.toContain("the view /ws/chat,");
+  });
+
   test("prints the production checklist with --production", async () => {
     await migrate();
     const options = {
@@ -597,7 +618,8 @@ describe("sallyport doctor", () => {
       token: { expiresInSeconds: 3600 },
     };
     const { of } = await doctor(["--production"], { DOCTOR_OPTIONS: JSON.stringify(options) });
-    const [auth, limits] = of("settings");
+    const [environment, auth, limits] = of("settings");
+    expect(environment?.message).toMatch(/^NODE_ENV is "test"\. /);
     expect(auth?.message).toContain('gatewayAuth is "none"');
     expect(limits?.message).toBe("Limits are turned off: tokensPerUser.");
     expect(of("tokens")[1]?.message).toContain("A token can be used for 3600 s.");

@@ -32,7 +32,7 @@ export const sallyport = createSallyport({
   storage: storage(),
   permissions: [chat],
   channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.can_use_chat] })],
-  views: { "/ws/chat": ChatView },
+  views: { "/ws/chat": ChatView, ...(process.env.DOCTOR_SECOND_VIEW ? { "/ws/second": ChatView } : {}) },
   origins: ["http://localhost:3000", "https://www.example.com"],
   authenticate: () => {
     if (DOCTOR_USER === "broken") throw new Error("The session store is\u001b[31m away.");

@@ -1,4 +1,5 @@
 import type { GatewayStatus } from "../../aws/provisioning.ts";
+import { urlOfTarget } from "../../aws/targets.ts";
 import type { Gateway } from "../../index.ts";
 import { waitAtMost } from "../../timing.ts";
 import { loadProvisioning } from "../gateway-provisioning.ts";
@@ -31,6 +32,15 @@ export const gatewaysCheck: Check = {
           `npx sallyport gateway apply "${name}"`,
         ),
       );
+    if (isProduction && definitions.size === 0 && gateways.every(isLocalGateway)) {
+      findings.push(
+        failed(
+          "No gateway at AWS is defined or registered, so no client can connect in production.",
+          "Define a gateway with defineGateway(), set the variables that the definition reads, and run npx sallyport gateway apply.",
+        ),
+      );
+    }
+    findings.push(...viewsWithoutGateway(context));
     for (const { name, secretHashes } of gateways.filter((gateway) => gateway.secretHashes.length > 1)) {
       findings.push(
         warning(
@@ -54,6 +64,24 @@ export const gatewaysCheck: Check = {
     return findings.length > 0 ? findings : [ok(`Registered: ${registered}.`)];
   },
 };
+
+/** Reports the views to which no defined gateway leads. A function can serve each view. */
+function viewsWithoutGateway(context: DoctorContext): readonly Finding[] {
+  const { definitions, sallyport } = context;
+  const targets = [...definitions.values()].flatMap(({ target, routes }) => [target, ...routes.values()]);
+  const urls = targets.map(urlOfTarget);
+  if (urls.length === 0 || urls.includes(undefined)) return [];
+  const paths = urls.map((url) => new URL(url ?? "").pathname);
+  return sallyport.viewPaths
+    .filter((view) => !paths.some((path) => `${path}/`.includes(`${view}/`)))
+    .map((view) =>
+      problem(
+        context,
+        `No defined gateway leads to the view ${view}, so no client can connect to it.`,
+        `Add a gateway whose target ends with ${view}: see docs/local-development.md#add-a-view.`,
+      ),
+    );
+}
 
 function noGateway({ definitions, isProduction }: DoctorContext): Finding {
   const [name] = definitions.keys();

@@ -1,4 +1,5 @@
 import { describeRule } from "../describe-rule.ts";
+import { quoted } from "../terminal.ts";
 import type { Check, DoctorContext } from "./check.ts";
 import { byHand, type Finding, listed, ok, warning } from "./finding.ts";
 
@@ -35,6 +36,15 @@ export const productionChecks: readonly Check[] = [
 
 function checkSettings({ settings, disabledLimits }: Inspection): readonly Finding[] {
   const findings: Finding[] = [];
+  const { NODE_ENV } = process.env;
+  if (NODE_ENV !== "production") {
+    findings.push(
+      warning(
+        `NODE_ENV is ${NODE_ENV ? quoted(NODE_ENV) : "not set"}. Many frameworks then send details of errors to clients.`,
+        "Run doctor in the environment of the server, with NODE_ENV=production.",
+      ),
+    );
+  }
   if (settings.gatewayAuth === "none") {
     findings.push(
       warning(
@@ -51,7 +61,9 @@ function checkSettings({ settings, disabledLimits }: Inspection): readonly Findi
       ),
     );
   }
-  return findings.length > 0 ? findings : [ok("Gateways send a secret, and each limit is set.")];
+  return findings.length > 0
+    ? findings
+    : [ok("NODE_ENV is production, gateways send a secret, and each limit is set.")];
 }
 
 const hasPermission = ({ anyOf, allOf }: Rule) => anyOf.length + allOf.length > 0;
