@@ -34,7 +34,7 @@ if (user === null) {
 }
 
 function start() {
-  element("sign-out").hidden = false;
+  for (const id of ["sign-out", "messages"]) element(id).hidden = false;
   socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });
   const showState = () => {
     element("status").textContent = `${user}: ${STATES[socket.state]}`;
