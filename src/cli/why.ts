@@ -6,6 +6,7 @@ import { auditDetailLines, describeAuditEntry } from "./describe-audit-entry.ts"
 import { stepLines } from "./describe-rule.ts";
 import { findUser, type Names, namesOf } from "./find-user.ts";
 import { formatInstant } from "./instants.ts";
+import { lossBefore } from "./lost-permission.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
@@ -89,16 +90,27 @@ export async function explainStored(sallyport: Sallyport, reference: string): Pr
     );
   }
   const change = await changeOf(sallyport, decision);
+  const loss = change ? undefined : await lossBefore(sallyport, decision);
   const { userId = null } = decision;
-  const names = await namesOf(sallyport, [userId, change?.user ?? null, change?.by ?? null]);
+  const names = await namesOf(sallyport, [
+    userId,
+    ...[change, loss].flatMap((entry) => [entry?.user ?? null, entry?.by ?? null]),
+  ]);
   const lines = [
     ...(decision.isCounted ? [COUNTED] : []),
     `${decision.verdict} (${[decision.status, decision.reason].filter(Boolean).join(", ")}): ${decision.message}`,
     ...aligned(facts(decision, names)),
     ...decision.steps.flatMap(stepLines),
-    ...(change ? changeLines(change, names) : []),
+    ...(change ? changeLines("followed from", change, names) : []),
+    ...(loss ? changeLines("lost with", loss, names) : []),
   ];
-  return { json: { label: names.label(userId), ...decision, followedFrom: change ?? null }, lines };
+  const json = {
+    label: names.label(userId),
+    ...decision,
+    followedFrom: change ?? null,
+    lostWith: loss ?? null,
+  };
+  return { json, lines };
 }
 
 const COUNTED =
@@ -130,10 +142,11 @@ function facts(decision: Decision, { name }: Names): readonly (readonly string[]
   return rows.flatMap(([label, value]) => (value === undefined ? [] : [[label, value]]));
 }
 
-function changeLines(change: AuditEntry, names: Names): readonly string[] {
+/** @param relation what the change did, such as "followed from" */
+function changeLines(relation: string, change: AuditEntry, names: Names): readonly string[] {
   const { number, at, by, reason } = change;
   return [
-    `followed from change ${number}: ${by === null ? "an unknown author" : names.name(by)} ${describeAuditEntry(change, names)}`,
+    `${relation} change ${number}: ${by === null ? "an unknown author" : names.name(by)} ${describeAuditEntry(change, names)}`,
     `    at ${formatInstant(at)}${reason === null ? "" : `, "${reason}"`}`,
     ...auditDetailLines(change).map((line) => `    ${line}`),
   ];

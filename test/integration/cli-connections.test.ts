@@ -126,6 +126,45 @@ describe("the command line", () => {
     });
   });
 
+  test("explains a denial with the last change that took the permission away, whatever its kind", async () => {
+    const ann = await world.connect("u1");
+    const lostWith = async () => {
+      const { reference } = await ann.call("delete_message");
+      const { out } = await app("why", String(reference));
+      return /^lost with change \d+: \S+ (.+)$/m.exec(out)?.[1];
+    };
+    expect(await lostWith()).toBeUndefined();
+    await app("users", "grant", ANN, MODERATE);
+    await app("users", "revoke", ANN, MODERATE, "--reason", "left the team");
+    expect(await lostWith()).toBe(`revoked ${MODERATE} from ${ANN} (u1)`);
+    // A change of another permission or user is no cause.
+    await app("users", "grant", BOB, MODERATE);
+    await app("users", "revoke", BOB, MODERATE);
+    expect(await lostWith()).toBe(`revoked ${MODERATE} from ${ANN} (u1)`);
+
+    await app("groups", "create", "moderators");
+    await app("groups", "grant", "moderators", MODERATE);
+    await app("groups", "add", "moderators", ANN);
+    await app("groups", "remove", "moderators", ANN);
+    expect(await lostWith()).toBe(`removed ${ANN} (u1) from the group "moderators"`);
+    await app("groups", "add", "moderators", ANN);
+    await app("groups", "revoke", "moderators", MODERATE);
+    expect(await lostWith()).toBe(`revoked ${MODERATE} from the group "moderators"`);
+    await app("users", "superuser", ANN, "on");
+    await app("users", "superuser", ANN, "off");
+    expect(await lostWith()).toBe(`set superuser of ${ANN} (u1) to off`);
+
+    const reference = String((await ann.call("delete_message")).reference);
+    await app("users", "grant", ANN, MODERATE);
+    await app("users", "revoke", ANN, MODERATE);
+    // A later change does not explain an earlier denial.
+    expect(document(await app("why", reference, "--json"))).toMatchObject({
+      lostWith: { action: "set-superuser" },
+      followedFrom: null,
+    });
+    expect((await app("users", "revoke", ANN, USE)).code).toBe(0);
+  });
+
   test("removes a connection from the channel that the dry run of a revocation lists", async () => {
     await world.sallyport.access.grant("u1", chat.can_moderate_chat);
     const ann = await world.connect("u1", { channel: "rooms/moderators" });
