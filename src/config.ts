@@ -285,3 +285,19 @@ function checkPath(name: string, path: string | undefined, { views }: SallyportC
     `createSallyport(): ${name} ${path} is below the view ${view}, so it would answer events of this view. Use a path that is not below a view.`,
   );
 }
+
+/** Returns the options with some of them replaced. The fields of `token` are merged. */
+export function changedOptions(
+  options: SallyportOptions,
+  changes: Partial<SallyportOptions>,
+): SallyportOptions {
+  if (!isPlainObject(changes)) {
+    throw new ConfigurationError(
+      `with(): the options must be a plain object, but received ${formatValue(changes)}. ` +
+        "Pass the options to replace, such as { storage }.",
+    );
+  }
+  const own = options.token ?? {};
+  const token = isPlainObject(changes.token) ? { ...own, ...changes.token } : (changes.token ?? own);
+  return { ...options, ...changes, token };
+}

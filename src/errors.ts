@@ -57,6 +57,7 @@ export abstract class SallyportError extends Error {
  */
 export class ConfigurationError extends SallyportError {
   override readonly name: string = "ConfigurationError";
+  declare readonly code: "SALLYPORT_CONFIGURATION" | "SALLYPORT_UNKNOWN_NAME";
 
   constructor(
     message: string,

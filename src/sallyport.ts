@@ -9,9 +9,9 @@ import { type MigrationResult, migrate } from "./admin/migrate.ts";
 import { close, flush, type RunningTasks } from "./admin/shutdown.ts";
 import { type GatewayRegistration, Gateways } from "./auth/gateways.ts";
 import type { GatewayDefinition } from "./aws/define-gateway.ts";
-import { definedGateways, getDefinition } from "./aws/defined-gateways.ts";
+import { definedGateways, getDefinition, viewsWithoutGateway } from "./aws/defined-gateways.ts";
 import type { ProvisioningServices } from "./aws/provisioning/services.ts";
-import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
+import { changedOptions, parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
 import {
   createAuth,
   createConnections,
@@ -27,7 +27,6 @@ import { HttpManagementApi, type ManagementApi } from "./delivery/management-api
 import { sendingBounds } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
 import { PendingDisconnects } from "./events/pending-disconnects.ts";
-import { formatValue, isPlainObject } from "./format-value.ts";
 import { Router } from "./http/router.ts";
 import { INTERNAL } from "./internal.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
@@ -87,7 +86,7 @@ export function createSallyport(options: SallyportOptions): Sallyport {
   try {
     return new Sallyport(options);
   } catch (error) {
-    // The stack begins at the call in the app. Ten frames inside of Sallyport would hide it.
+    // The frames inside of Sallyport would hide the call in the app.
     if (error instanceof ConfigurationError) Error.captureStackTrace?.(error, createSallyport);
     throw error;
   }
@@ -174,6 +173,7 @@ export class Sallyport {
     this.access = new Access(this.#adminServices, this.#worker);
     this.users = config.users;
     this.#gatewayDefinitions = definedGateways(config.gateways, definitions.views);
+    const unservedViews = viewsWithoutGateway(this.#gatewayDefinitions, this.viewPaths);
     this.#router = new Router({
       services: this.#services,
       health: this.#healthCheck,
@@ -183,7 +183,7 @@ export class Sallyport {
       start: serve,
     });
     this[INTERNAL] = {
-      provisioning: { definitions: this.#gatewayDefinitions, gateways, store },
+      provisioning: { definitions: this.#gatewayDefinitions, unservedViews, gateways, store },
       inspection: new Inspection(config, { admin: this.#adminServices, auth, storage, api: this.#api }),
       answer: (http) => this.#router.handle(http),
       start: serve,
@@ -385,16 +385,3 @@ const FLUSH_OPTIONS = optionsOf<FlushOptions>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
   onlyDue: v.optional(booleanOption, false),
 });
-
-/** Returns the options with some of them replaced. The fields of `token` are merged. */
-function changedOptions(options: SallyportOptions, changes: Partial<SallyportOptions>): SallyportOptions {
-  if (!isPlainObject(changes)) {
-    throw new ConfigurationError(
-      `with(): the options must be a plain object, but received ${formatValue(changes)}. ` +
-        "Pass the options to replace, such as { storage }.",
-    );
-  }
-  const own = options.token ?? {};
-  const token = isPlainObject(changes.token) ? { ...own, ...changes.token } : (changes.token ?? own);
-  return { ...options, ...changes, token };
-}

@@ -2,7 +2,7 @@ import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { check } from "./checks.ts";
 import { type GatewayDefinition, isDefined } from "./define-gateway.ts";
-import { viewOf } from "./targets.ts";
+import { urlOfTarget, viewOf } from "./targets.ts";
 
 /**
  * Checks the gateways of an app against its views, and returns them by name.
@@ -60,6 +60,28 @@ export function getDefinition(
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
+
+/**
+ * Returns the paths of the views to which no gateway leads. A function can serve each view, so the
+ * result is empty if a gateway has one. Without gateways, the result is empty too.
+ */
+export function viewsWithoutGateway(
+  definitions: ReadonlyMap<string, GatewayDefinition>,
+  views: readonly string[],
+): readonly string[] {
+  const paths: string[] = [];
+  for (const { target, routes } of definitions.values()) {
+    const urls = [target, ...routes.values()].map(urlOfTarget);
+    const [url, ...others] = urls.filter((each) => each !== undefined);
+    if (url === undefined || urls.includes(undefined)) return [];
+    paths.push(new URL(url).pathname, ...others.map((other) => viewOf(other).viewPath));
+  }
+  // A proxy can remove a prefix of the path.
+  const served = paths.map((path) => views.filter((view) => path.endsWith(view)).sort(longestFirst)[0]);
+  return paths.length === 0 ? [] : views.filter((view) => !served.includes(view));
+}
+
+const longestFirst = (a: string, b: string) => b.length - a.length;
 
 /** The fields of a mounted view that a gateway is checked against. */
 export interface TargetView {

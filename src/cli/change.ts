@@ -118,7 +118,9 @@ function endedLines(ended: EndedAccess): readonly string[] {
       : `${closedConnections} open connections were closed`;
   const left = leftChannels === 1 ? "1 channel was left" : `${leftChannels} channels were left`;
   const effects =
-    closedConnections + leftChannels === 0 ? "No open connection was affected." : `${closed}, ${left}.`;
+    closedConnections + leftChannels + uncheckedConnections === 0
+      ? "No open connection was affected."
+      : `${closed}, ${left}.`;
   const isKnown = isComplete || closedConnections + leftChannels > 0;
   return [
     ...(isKnown ? [effects] : []),

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { DEFAULT_URL, targetOf } from "./dev/embedded-postgres.ts";
 import { closestPackage } from "./environment.ts";
 import { packageManagerOf, runCommand } from "./init/package-manager.ts";
 
@@ -16,8 +17,18 @@ export function databaseAdvice(error: unknown): string | undefined {
   const file = closestPackage();
   if (file === undefined) return undefined;
   const script = scriptWith(file, "--embedded-postgres");
-  if (script === undefined) return undefined;
+  if (script === undefined || !isEmbedded(process.env.DATABASE_URL)) return undefined;
   return `${runCommand(packageManagerOf(dirname(file)), script)} starts this server. Keep it running, and repeat the command.`;
+}
+
+/** Returns whether `sallyport dev --embedded-postgres` can start a server at this URL. */
+function isEmbedded(url: string | undefined): boolean {
+  try {
+    targetOf(url || DEFAULT_URL);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Returns the name of the script of a package.json that contains an option. */

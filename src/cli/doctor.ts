@@ -143,6 +143,7 @@ function contextOf(sallyport: Sallyport, { page, production }: DoctorOptions): D
     isDefaultPage: page === undefined && production !== true,
     isProduction: production === true,
     definitions: provisioning.definitions,
+    unservedViews: provisioning.unservedViews,
     gateways: () => provisioning.gateways.list(),
   };
 }

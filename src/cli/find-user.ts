@@ -27,8 +27,8 @@ export async function findUser(sallyport: Sallyport, text: string): Promise<stri
 const MAX_COMPARED = 1000;
 
 /**
- * Returns a line that says that nothing is stored for a user, with the closest match. Such a name can
- * be a typing error. Returns no line if something is stored, or if the app finds users itself.
+ * Returns a line that reports that nothing is stored for a user, with the closest match. Such a name
+ * can be a typing error. Returns no line if something is stored, or if the app finds users itself.
  */
 export async function unknownUserLines(
   { users, access }: Sallyport,
@@ -40,7 +40,7 @@ export async function unknownUserLines(
     user,
     others.map(({ id }) => id),
   );
-  return [`Nothing was stored for a user ${quoted(user)} before.${suggestion}`];
+  return [`Sallyport has stored no data of a user ${quoted(user)}.${suggestion}`];
 }
 
 /** The labels that the app gives to its users. */

@@ -62,11 +62,7 @@ function onlyView({ viewPaths }: Sallyport, { user, handler, channel }: WhyForma
     );
   }
   if (view !== undefined && viewPaths.length === 1) return view;
-  throw new ConfigurationError(
-    view === undefined
-      ? "The app has no view to explain. Mount one: createSallyport({ views: { … } })"
-      : `The app has several views. Name one with --view: ${viewPaths.join(", ")}.`,
-  );
+  throw new ConfigurationError(`The app has several views. Name one with --view: ${viewPaths.join(", ")}.`);
 }
 
 function explanationLines(explanation: Explanation, { name }: Names): readonly string[] {

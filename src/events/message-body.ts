@@ -48,18 +48,14 @@ export function handlerFor(
   return handler;
 }
 
-/** Returns the names of the fields that select the handler or identify the call. */
-const ownFields = (view: MountedView): readonly string[] => ["id", view.handlerKey, view.routeKey];
-
 /** Returns the fields of a message without those that select the handler or identify the call. */
 export function payloadOf(
   view: MountedView,
   frame: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const payload: Record<string, unknown> = {};
-  const own = ownFields(view);
   for (const key of Object.keys(frame)) {
-    if (own.includes(key)) continue;
+    if (view.reservedFields.has(key)) continue;
     // An assignment to a key such as __proto__ would call a setter.
     if (key in payload) Object.defineProperty(payload, key, { value: frame[key], ...PLAIN });
     else payload[key] = frame[key];
@@ -81,13 +77,13 @@ export async function checkedBody(
   const issues = result.issues.slice(0, MAX_ISSUES);
   const issueTexts = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
   const paths = issues.map((issue) => issue.path?.map(segmentName).join(".") || "body").join(", ");
-  const own = issues
+  const reserved = issues
     .map((issue) => segmentName(issue.path?.[0] ?? ""))
-    .find((field) => ownFields(view).includes(field));
+    .find((field) => view.reservedFields.has(field));
   const advice =
-    own === undefined
+    reserved === undefined
       ? "Send a message that matches it."
-      : `The message itself uses the field "${own}", so it is not part of the body. Rename the field in the schema.`;
+      : `The message itself uses the field "${reserved}", so it is not part of the body. Rename the field in the schema.`;
   const explanation = `The message does not match the schema of ${name} at ${paths.slice(0, 500)}: ${issueTexts.replace(/\.$/, "")}. ${advice}`;
   throw new BadRequestError(explanation, { reason: "invalid", clientMessage: issueTexts });
 }

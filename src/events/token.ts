@@ -151,11 +151,10 @@ async function checkScope(
 }
 
 /**
- * Returns the gateway of a token that is not bound to a session, or null if the view limits the
- * token.
+ * Returns the gateway of a token that is not bound to a session, or null if the token is for a view.
  *
- * Without its session, a token must not work everywhere. A gateway leads to one view. Therefore,
- * the view is enough, and a client needs no names of gateways.
+ * Such a token must not work everywhere. `$connect` accepts a token with a view at that view only,
+ * so it needs no gateway.
  */
 async function gatewayFor(
   services: EventServices,

@@ -8,7 +8,7 @@ import type { PendingDisconnects } from "../events/pending-disconnects.ts";
 import { denialOf, reply, sampleAllowed } from "../events/response.ts";
 import { issueToken } from "../events/token.ts";
 import { decodeGatewayCall } from "../protocol/gateway-call.ts";
-import type { HttpRequest, HttpResponse } from "../protocol/http.ts";
+import { type HttpRequest, type HttpResponse, TOKEN_METHODS } from "../protocol/http.ts";
 import type { EventServices } from "../services.ts";
 import type { MountedView } from "../views/mount.ts";
 import { corsHeaders } from "./cors.ts";
@@ -73,7 +73,7 @@ export class Router {
     const page = await services.auth.origins.decide(http.header("origin"));
     const cors = corsHeaders(page);
     if (http.method === "OPTIONS") return { status: 204, headers: cors, body: null };
-    if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
+    if (http.method !== "POST") return methodNotAllowed(TOKEN_METHODS);
     start();
     const decision = createDecisionContext("token", path);
     const work = async () => {

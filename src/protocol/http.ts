@@ -7,6 +7,9 @@ import {
 } from "../errors.ts";
 import { ownPath } from "./path.ts";
 
+/** The methods of the token endpoint, as in the header `Allow` of a 405. */
+export const TOKEN_METHODS = "POST, OPTIONS";
+
 /**
  * An HTTP request that is independent of the server. Adapters create it, so that not every event
  * needs a web `Request`.

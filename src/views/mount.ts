@@ -33,6 +33,8 @@ export interface MountedView {
   readonly handlers: ReadonlyMap<string, MountedHandler>;
   readonly handlerKey: string;
   readonly routeKey: string;
+  /** The fields of a message that are not part of the body of a handler. */
+  readonly reservedFields: ReadonlySet<string>;
   readonly defaultChannel: string | undefined;
   readonly limits: ValidViewLimits;
 }
@@ -90,7 +92,7 @@ function mountView(path: string, View: ViewClass, { reader, catalog, channels }:
         "Add static inheritRules = false to accept all clients, or remove allowAnonymous.",
     );
   }
-  const { defaultChannel } = options;
+  const { defaultChannel, handlerKey = "handler", routeKey = "action" } = options;
   if (defaultChannel !== undefined) checkDefaultChannel(name, defaultChannel, channels);
   return Object.freeze({
     path,
@@ -98,8 +100,9 @@ function mountView(path: string, View: ViewClass, { reader, catalog, channels }:
     view,
     rule,
     handlers: new Map([...handlers].map(([each, declared]) => [each, mountHandler(name, declared, isKnown)])),
-    handlerKey: options.handlerKey ?? "handler",
-    routeKey: options.routeKey ?? "action",
+    handlerKey,
+    routeKey,
+    reservedFields: new Set(["id", handlerKey, routeKey]),
     defaultChannel,
     limits,
   });

@@ -192,7 +192,10 @@ function construct(View: ViewClass): { readonly instance: WebSocketView; readonl
     return { instance: result, made };
   } catch (error) {
     if (error instanceof ConfigurationError) {
-      throw new ConfigurationError(`${nameOf(View)}: ${error.message}`, { cause: error });
+      throw new ConfigurationError(
+        `${nameOf(View)} could not be constructed: ${error.message.replace(/\.$/, "")}. Correct the field of the view.`,
+        { code: error.code, cause: error },
+      );
     }
     const { message } = error instanceof Error ? error : { message: String(error) };
     throw new ConfigurationError(

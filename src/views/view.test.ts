@@ -798,7 +798,7 @@ describe("the app does not start with", () => {
           static override signedIn = true;
           a = handler({} as never);
         },
-      /^Broken: handler\(\) expects a function/,
+      /^Broken could not be constructed: handler\(\) expects a function.* Correct the field of the view\.$/,
     ],
     [
       "a body that is null",

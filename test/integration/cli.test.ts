@@ -718,7 +718,7 @@ describe("queries", () => {
     }
   });
 
-  test("say that nothing is stored for a user, in an app that does not find users itself", async () => {
+  test("report a user without stored data in an app that does not find users itself", async () => {
     const file = join(folder, "users.ts");
     const imported = (path: string) => JSON.stringify(join(root, path));
     await writeFile(
@@ -733,9 +733,9 @@ export const sallyport = createSallyport({ storage: sqlite(process.env.TEST_DATA
     const app = (...args: string[]) => runInProcess(args, join(folder, "users.db"), file);
     await app("migrate");
     const unknown = (name: string, suggestion = "") =>
-      `Nothing was stored for a user "${name}" before.${suggestion}\n`;
+      `Sallyport has stored no data of a user "${name}".${suggestion}\n`;
     expect((await app("users", "grant", "marian", "chat.use")).out).toContain(unknown("marian"));
-    expect((await app("users", "grant", "marian", "chat.use")).out).not.toContain("Nothing");
+    expect((await app("users", "grant", "marian", "chat.use")).out).not.toContain("no data");
     const like = ' Did you mean "marian"?';
     for (const args of [
       ["users", "show", "maria"],

@@ -142,7 +142,7 @@ describe("sallyport dev, when a file of the app changes", () => {
   });
 
   // The program script of util-linux runs a command in a terminal.
-  test.runIf(process.platform === "linux")("obeys the keys w, r and q in a terminal", async () => {
+  test.runIf(process.platform === "linux")("handles the keys w, r and q in a terminal", async () => {
     await writeFile(join(folder, "labels.json"), '{ "use": "Can use chat", "moderate": "Can moderate" }');
     await edit("dev-app.js", (text) =>
       text

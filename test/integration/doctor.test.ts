@@ -84,13 +84,14 @@ async function register(...gateways: { readonly name: string; readonly endpoint:
     authenticate: () => null,
     allowMissingOrigin: true,
   });
-  for (const [index, gateway] of gateways.entries())
-    await app.registerGateway({ ...gateway, secret: `${GATEWAY.secret}${index}` });
+  for (const gateway of gateways)
+    await app.registerGateway({ ...gateway, secret: `${GATEWAY.secret}${gateway.name}` });
   await app.close();
 }
 
 /** Answers a GET request as the token endpoint of Sallyport does. */
-const tokenEndpoint: RequestListener = (_request, response) => response.writeHead(405).end();
+const tokenEndpoint: RequestListener = (_request, response) =>
+  response.writeHead(405, { allow: "POST, OPTIONS" }).end();
 
 /** Serves a page and a token endpoint on a free port, and returns its URL and the received requests. */
 async function servePage(listener: RequestListener, endpoint: RequestListener = tokenEndpoint) {
@@ -228,12 +229,17 @@ describe("sallyport doctor", () => {
   test("names the script that starts the PostgreSQL server of the app", async () => {
     const scripts = { build: "tsc", develop: "sallyport dev --embedded-postgres -- tsx server.ts" };
     await writeFile(join(folder, "package.json"), JSON.stringify({ packageManager: "pnpm@9.0.0", scripts }));
-    const variables = { TEST_DATABASE: "postgres://ann:s3cret@127.0.0.1:1/chat" };
+    const source = "postgres://ann:s3cret@127.0.0.1:1/chat";
+    const variables = { TEST_DATABASE: source, DATABASE_URL: source };
     const advice = "pnpm develop starts this server. Keep it running, and repeat the command.";
     expect((await doctor([], variables)).one("database")).toMatchObject({ fix: advice });
     expect((await sallyport(["users", "list"], variables)).err).toMatch(
       /ECONNREFUSED.* pnpm develop starts this server\. Keep it running, and repeat the command\.\n$/,
     );
+    // That script starts no server on another machine.
+    const remote = { ...variables, DATABASE_URL: "postgres://ann:s3cret@db.example.com/chat" };
+    expect((await sallyport(["users", "list"], remote)).err).not.toContain("pnpm develop");
+    expect((await doctor(["--production"], variables)).one("database")?.fix).not.toContain("pnpm develop");
   });
 
   test("reports a database that cannot be reached, and skips what needs its tables", async () => {
@@ -422,10 +428,23 @@ describe("sallyport doctor", () => {
         { status: "ok" },
         {
           status: "warning",
-          message: `GET ${page.url}/api/ws-token is answered with 404, but Sallyport answers with 405.`,
+          message: `GET ${page.url}/api/ws-token returned 404, but not the 405 of Sallyport.`,
           fix: expect.stringContaining("Mount the middleware"),
         },
       ]);
+      const other = await servePage(
+        (_request, response) => response.end("A page."),
+        (_request, response) => response.writeHead(405, { allow: "POST" }).end(),
+      );
+      expect((await doctor(["--page", other.url])).of("page")[1]).toMatchObject({ status: "warning" });
+      const slow = await servePage(
+        (_request, response) => response.end("A page."),
+        () => undefined,
+      );
+      expect((await doctor(["--page", slow.url])).of("page")[1]).toMatchObject({
+        status: "warning",
+        message: `GET ${slow.url}/api/ws-token did not answer within 5 s.`,
+      });
       const broken = await servePage(
         (_request, response) => response.end("A page."),
         (request) => request.socket.destroy(),
@@ -588,7 +607,7 @@ describe("sallyport doctor", () => {
     expect((await doctor(["--production"])).one("clean-up")).toMatchObject({ status: "ok" });
   });
 
-  test("reports in production that there is no gateway at AWS, and which view has none", async () => {
+  test("reports in production that there is no gateway at AWS", async () => {
     await migrate();
     await registerLocal();
     const production = { NODE_ENV: "production" };
@@ -600,13 +619,24 @@ describe("sallyport doctor", () => {
     });
     expect(none.one("settings")).toMatchObject({ status: "ok" });
     expect((await doctor()).one("gateways")).toMatchObject({ status: "ok" });
+  });
 
-    const two = { ...production, DOCTOR_GATEWAY: "{}", DOCTOR_SECOND_VIEW: "1" };
+  test("reports in production a view to which no gateway leads", async () => {
+    await migrate();
+    await registerLocal();
+    const two = { NODE_ENV: "production", DOCTOR_GATEWAY: "{}", DOCTOR_SECOND_VIEW: "1" };
     const defined = await doctor(["--production"], two);
     expect(defined.of("gateways").map(({ message }) => message)).toContain(
       "No defined gateway leads to the view /ws/second, so no client can connect to it.",
     );
     expect(JSON.stringify(defined.of("gateways"))).not.toContain("the view /ws/chat,");
+    const routes = JSON.stringify({ routes: { second: "https://www.example.com/ws/second/default" } });
+    const withRoute = await doctor(["--production"], { ...two, DOCTOR_GATEWAY: routes });
+    expect(JSON.stringify(withRoute.of("gateways"))).not.toContain("leads to the view");
+    // The target of a gateway that the app does not define is not known.
+    await register({ name: "other", endpoint: REMOTE });
+    const unknown = await doctor(["--production"], { ...two, DOCTOR_CLIENT: "1" });
+    expect(JSON.stringify(unknown.of("gateways"))).not.toContain("leads to the view");
   });
 
   test("prints the production checklist with --production", async () => {

@@ -82,6 +82,11 @@ describe("sallyport init in an empty folder", () => {
     expect(secrets.size).toBe(4);
   });
 
+  test("writes the name of the folder into the README, whatever it contains", async () => {
+    await init("a$&b", "--yes");
+    expect(await read("a$&b/README.md")).toMatch(/^# a\$&b$/m);
+  });
+
   test("uses this folder and the template minimal by default", async () => {
     expect((await init("--yes")).code).toBe(0);
     expect(await read("src/server.ts")).toContain("sallyport/adapters/node");
@@ -293,61 +298,83 @@ describe("sallyport init in a JavaScript app", () => {
   test.each([
     ["module", "js", "import"],
     ["commonjs", "mjs", "require"],
-  ])(
-    "of type %s writes .%s files, which a server that follows the steps serves",
-    async (type, extension, keyword) => {
-      const scripts = { start: "node server.js" };
-      await writeApp({ type, scripts, dependencies: { express: "^5.0.0" } }, { "server.js": "" });
-      const { out } = await init("--yes");
-      const { devDependencies, scripts: added, sallyport } = await written();
-      expect(devDependencies).toBeUndefined();
-      expect(added["dev:sallyport"]).toBe("sallyport dev -- node server.js");
-      expect(sallyport).toEqual({ app: `sallyport/sallyport.${extension}` });
-      expect((await files()).filter((path) => path.startsWith("sallyport/"))).toEqual(
-        ["channels", "chat-view", "permissions", "sallyport", "storage", "user-name"].map(
-          (name) => `sallyport/${name}.${extension}`,
-        ),
-      );
-      expect(out).toContain("npx sallyport users grant <user id> chat.use");
+  ])("of type %s writes .%s files that the printed server code loads", async (type, extension, keyword) => {
+    const scripts = { start: "node server.js" };
+    await writeApp({ type, scripts, dependencies: { express: "^5.0.0" } }, { "server.js": "" });
+    const { out } = await init("--yes");
+    const { devDependencies, scripts: added, sallyport } = await written();
+    expect(devDependencies).toBeUndefined();
+    expect(added["dev:sallyport"]).toBe("sallyport dev -- node server.js");
+    expect(sallyport).toEqual({ app: `sallyport/sallyport.${extension}` });
+    expect((await files()).filter((path) => path.startsWith("sallyport/"))).toEqual(
+      ["channels", "chat-view", "permissions", "sallyport", "storage", "user-name"].map(
+        (name) => `sallyport/${name}.${extension}`,
+      ),
+    );
+    expect(out).toContain("npx sallyport users grant <user id> chat.use");
 
-      const mounted = linesAfter(out, /^ {2}Add these lines to your server/);
-      expect(mounted[0]).toMatch(new RegExp(`^(?:const .*)?${keyword}`));
-      const port = await freePort();
-      const express =
-        type === "module" ? 'import express from "express";' : 'const express = require("express");';
-      await writeFile(
-        join(folder, "server.js"),
-        [express, "const app = express();", ...mounted, 'app.listen(process.env.PORT, "localhost");'].join(
-          "\n",
-        ),
-      );
-      await mkdir(join(folder, "node_modules"));
-      for (const name of ["sallyport", "express", "zod", "kysely", "libsql"]) {
-        const target = name === "sallyport" ? root : join(root, "node_modules", name);
-        await symlink(target, join(folder, "node_modules", name));
-      }
-      const authenticate = linesAfter(out, /^ {2}Return your signed-in user from "authenticate"/);
-      expect(authenticate.join("\n")).toContain("expressRequest(request)");
-      const dev = new DevProcess(
-        folder,
-        ["--port", String(port), "--gateway-port", "0", "--", "node", "server.js"],
-        {
-          SALLYPORT_APP: "",
-        },
-      );
-      onTestFinished(async () => void (await dev.end()));
-      await dev.printed(/accepts connections/);
-      const page = `http://localhost:${port}`;
-      expect(await (await fetch(`${page}/config.json`)).json()).toEqual({
-        url: expect.stringMatching(/^ws:/),
-      });
-      const client = await fetch(`${page}/sallyport-client.js`);
-      expect(client.headers.get("content-type")).toContain("text/javascript");
-      expect(await client.text()).toContain("export");
-      const token = await fetch(`${page}/api/ws-token`, { method: "POST", headers: { origin: page } });
-      expect(token.status).toBe(401);
-    },
-  );
+    const mounted = linesAfter(out, /^ {2}Add these lines to your server/);
+    expect(mounted[0]).toMatch(new RegExp(`^(?:const .*)?${keyword}`));
+    const port = await freePort();
+    const express =
+      type === "module" ? 'import express from "express";' : 'const express = require("express");';
+    await writeFile(
+      join(folder, "server.js"),
+      [express, "const app = express();", ...mounted, 'app.listen(process.env.PORT, "localhost");'].join(
+        "\n",
+      ),
+    );
+    await mkdir(join(folder, "node_modules"));
+    for (const name of ["sallyport", "express", "zod", "kysely", "libsql"]) {
+      const target = name === "sallyport" ? root : join(root, "node_modules", name);
+      await symlink(target, join(folder, "node_modules", name));
+    }
+    const authenticate = linesAfter(out, /^ {2}Return your signed-in user from "authenticate"/);
+    expect(authenticate.join("\n")).toContain("expressRequest(request)");
+    const dev = new DevProcess(
+      folder,
+      ["--port", String(port), "--gateway-port", "0", "--", "node", "server.js"],
+      {
+        SALLYPORT_APP: "",
+      },
+    );
+    onTestFinished(async () => void (await dev.end()));
+    await dev.printed(/accepts connections/);
+    const page = `http://localhost:${port}`;
+    expect(await (await fetch(`${page}/config.json`)).json()).toEqual({
+      url: expect.stringMatching(/^ws:/),
+    });
+    const client = await fetch(`${page}/sallyport-client.js`);
+    expect(client.headers.get("content-type")).toContain("text/javascript");
+    expect(await client.text()).toContain("export");
+    const token = await fetch(`${page}/api/ws-token`, { method: "POST", headers: { origin: page } });
+    expect(token.status).toBe(401);
+  });
+
+  test.each([
+    [undefined, "server.mjs", "", "import"],
+    ["module", "server.cjs", "", "require"],
+    ["module", "server.js", "", "import"],
+    [undefined, "server.js", 'import express from "express";', "import"],
+    [undefined, "server.js", 'const text = "import";', "require"],
+    [undefined, "src/server.ts", "", "import"],
+  ])("with type %s and the server %s (%j) prints lines with %s", async (type, file, text, keyword) => {
+    await writeApp({ type, dependencies: { fastify: "^5.0.0" } }, { [file]: text });
+    const { out } = await init("--yes");
+    const [first] = linesAfter(out, /^ {2}Add these lines to your server/);
+    expect(first).toMatch(keyword === "import" ? /^import \{/ : /^const \{.*require/);
+    const lines = linesAfter(out, /^ {2}Return your signed-in user/);
+    expect(lines[0]).toBe('import { fastifyRequest } from "sallyport/adapters/fastify";');
+    if (!file.endsWith(".ts")) expect(lines.join("\n")).toContain("const own = fastifyRequest(request);");
+  });
+
+  test("with a bundler prints an import of the client", async () => {
+    await writeApp({ dependencies: { express: "^5.0.0", vite: "^7.0.0" } });
+    const { out } = await init("--yes");
+    expect(out).toContain('import { connect } from "sallyport/client";');
+    expect(out).not.toContain("sallyport-client.js");
+    expect(out).toContain("/config.json");
+  });
 
   test("writes the same code as in a TypeScript app, without the types", async () => {
     await writeApp({ type: "module", dependencies: { pg: "^8.0.0" } });
@@ -383,18 +410,21 @@ describe("sallyport init in a JavaScript app", () => {
 describe("the lines that sallyport init prints for a TypeScript app", () => {
   test.each([
     ["express", 'import express from "express"; const app = express();'],
+    ["express in CommonJS", 'import express from "express"; const app = express();'],
     ["fastify", 'import Fastify from "fastify"; const fastify = Fastify();'],
     ["hono", 'import { Hono } from "hono"; const app = new Hono();'],
     ["node", "declare function app(request: IncomingMessage, response: ServerResponse): void;"],
-  ])("compile with %s", async (framework, server) => {
+  ])("compile with %s", async (title, server) => {
+    const [framework = ""] = title.split(" ");
     const version = { express: "^5.0.0", fastify: "^5.0.0", hono: "^4.0.0" }[framework];
     await writeApp({
-      type: "module",
+      ...(title.includes("CommonJS") ? {} : { type: "module" }),
       dependencies: version === undefined ? {} : { [framework]: version },
       devDependencies: { typescript: "^6.0.0" },
     });
     const compilerOptions = { module: "nodenext", strict: true, skipLibCheck: true, types: ["node"] };
     await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
+    await writeFile(join(folder, "server.ts"), "");
     const { out } = await init("--yes");
     await link("sallyport", "zod", "kysely", "libsql", "@types/node");
     if (version !== undefined) await link(framework);
@@ -409,7 +439,8 @@ describe("the lines that sallyport init prints for a TypeScript app", () => {
     const file = "sallyport/sallyport.ts";
     const app = (await read(file)).replace(/^ *authenticate: .*$/m, body.join("\n"));
     expect(app).not.toContain("authenticate: () => null");
-    expect(mounted).toHaveLength(framework === "node" ? 16 : 7);
+    const resolve = title.includes("CommonJS") ? "require.resolve(" : "import.meta.resolve(";
+    expect(mounted.join("\n")).toContain(resolve);
     await writeFile(join(folder, file), [...imports, declared, app].join("\n"));
     expect((await compile()).stdout).toBe("");
   });
@@ -422,12 +453,22 @@ describe("the script dev:sallyport", () => {
     ["tsx src/server.ts", "tsx src/server.ts"],
     ["tsx watch src/server.ts", "npm run dev"],
     ["PORT=1 node server.js", "npm run dev"],
+    ["node --run serve", "npm run dev"],
+    ["bun dev", "npm run dev"],
+    ["tsx watch", "npm run dev"],
+    ["node --test tests/a.js", "npm run dev"],
     ["node build.js && node server.js", "npm run dev"],
   ])("of an app with the script %j runs %j", async (dev, command) => {
     await writeApp({ type: "module", scripts: { dev } });
     await init("--yes");
     expect((await written()).scripts["dev:sallyport"]).toBe(`sallyport dev -- ${command}`);
   });
+});
+
+test("the script dev:sallyport keeps the hooks of a script", async () => {
+  await writeApp({ scripts: { predev: "node build.js", dev: "node server.js" } });
+  await init("--yes");
+  expect((await written()).scripts["dev:sallyport"]).toBe("sallyport dev -- npm run dev");
 });
 
 describe("sallyport init without a terminal and without --yes", () => {

@@ -1,5 +1,5 @@
 import { request } from "node:http";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { badRequest, ConfigurationError, StorageError } from "../../src/errors.ts";
@@ -261,9 +261,12 @@ describe("a token without a session", () => {
   });
   afterEach(() => other.close());
 
-  /** Connects through the gateway "other", which leads to /ws/odd. */
-  const connect = async (request: { readonly gateway?: string; readonly view?: string }) => {
-    const url = new URL(other.url);
+  /** Connects through a gateway, by default "other", which leads to /ws/odd. */
+  const connect = async (
+    request: { readonly gateway?: string; readonly view?: string },
+    gateway: LocalGateway = other,
+  ) => {
+    const url = new URL(gateway.url);
     url.searchParams.set("ws_token", await world.token("ann", request));
     return Socket.open(url, { origin: ORIGIN });
   };
@@ -279,6 +282,12 @@ describe("a token without a session", () => {
     await expect(connect({ view: "/ws/guarded" })).rejects.toMatchObject({ status: 403 });
     expect(world.decisions.at(-1)).toMatchObject({ reason: "token-scope" });
     (await connect({ view: "/ws/odd" })).close();
+    const secret = gatewaySecret();
+    const third = await startLocalGateway({ target: `${world.appUrl}/ws/odd/`, port: 0, secret });
+    onTestFinished(() => third.close());
+    const { apiId, endpoint } = third;
+    await world.sallyport.registerGateway({ name: "third", apiId, endpoint, secret });
+    (await connect({ view: "/ws/odd" }, third)).close();
   });
 
   test("is not issued for no view and no gateway if there are several gateways", async () => {

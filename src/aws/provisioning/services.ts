@@ -9,6 +9,8 @@ import type { GatewayDefinition } from "../define-gateway.ts";
 export interface ProvisioningServices {
   /** Definitions by name. */
   readonly definitions: ReadonlyMap<string, GatewayDefinition>;
+  /** Paths of the views to which no definition leads. */
+  readonly unservedViews: readonly string[];
   readonly gateways: Gateways;
   readonly store: Pick<Store, "audit" | "gateways">;
 }

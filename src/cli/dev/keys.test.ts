@@ -27,6 +27,7 @@ test("calls the function of a key, and ignores other keys and names of every obj
   const pressed: string[] = [];
   const release = listen(terminal, { r: () => pressed.push("r"), q: () => pressed.push("q") });
   terminal.write("rxq\u001b[A");
+  terminal.emit("keypress", undefined, { name: "constructor" });
   await expect.poll(() => pressed).toEqual(["r", "q"]);
   release();
   terminal.write("r");
@@ -44,7 +45,7 @@ test("sends SIGINT to this process for Ctrl-C, which raw mode does not do", asyn
   release();
 });
 
-test("leaves an input that is no terminal alone", () => {
+test("does not read keys if the input is not a terminal", () => {
   const terminal = new Terminal(false);
   listen(terminal, { r: () => undefined })();
   expect(terminal.rawModes).toEqual([]);

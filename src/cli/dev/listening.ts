@@ -2,14 +2,14 @@ import { once } from "node:events";
 import { type AddressInfo, createConnection, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Interval between two looks at a port, in milliseconds. */
-const LOOK_EVERY_MS = 50;
+/** Interval between two checks of a port, in milliseconds. */
+const POLL_MS = 50;
 
 /** Resolves with true when a server accepts connections, or with false after `stop` was aborted. */
 export async function acceptsConnections(port: number, stop: AbortSignal): Promise<boolean> {
   while (!stop.aborted) {
     if (await canConnect(port)) return true;
-    await sleep(LOOK_EVERY_MS);
+    await sleep(POLL_MS);
   }
   return false;
 }

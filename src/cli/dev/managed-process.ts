@@ -6,8 +6,8 @@ import { spawnedCommand } from "./spawned-command.ts";
 
 /** Time that a process has to end after SIGTERM, in milliseconds. */
 const STOP_MS = 5_000;
-/** Interval between two looks at a process, in milliseconds. */
-const LOOK_EVERY_MS = 50;
+/** Interval between two checks of a process, in milliseconds. */
+const POLL_MS = 50;
 
 /**
  * What happens with the output of a process:
@@ -97,8 +97,8 @@ export class ManagedProcess {
     });
     if (typeof output === "function" && child.stdout) {
       createInterface({ input: child.stdout }).on("line", (line) => {
-        // A process that was replaced can still have lines in its pipe.
-        if (this.#child === child) output(line);
+        // A process that is being replaced can still write lines.
+        if (this.#child === child && !this.#isStopping) output(line);
       });
     }
     await new Promise<void>((resolve, reject) => {
@@ -118,7 +118,7 @@ export class ManagedProcess {
     this.#isStopping = true;
     signalGroup(child, "SIGTERM");
     // The process can end before the processes that it started.
-    for (const since = performance.now(); isGroupAlive(child); await sleep(LOOK_EVERY_MS)) {
+    for (const since = performance.now(); isGroupAlive(child); await sleep(POLL_MS)) {
       if (performance.now() - since > STOP_MS) signalGroup(child, "SIGKILL");
     }
     this.#child = undefined;

@@ -17,6 +17,8 @@ export interface DoctorContext {
   readonly isProduction: boolean;
   /** The gateways that the app defines, by name. */
   readonly definitions: ReadonlyMap<string, GatewayDefinition>;
+  /** Paths of the views to which no defined gateway leads. */
+  readonly unservedViews: readonly string[];
   /** Reads the registered gateways. */
   gateways(): Promise<readonly Gateway[]>;
 }

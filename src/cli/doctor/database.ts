@@ -6,13 +6,14 @@ import { type Finding, failed, listed, ok } from "./finding.ts";
 /** The database is reachable and, if its tables exist, accepts writes. */
 export const databaseCheck: Check = {
   name: "database",
-  async run({ sallyport, inspection }) {
+  async run({ sallyport, inspection, isProduction }) {
     const fix = "Start the database, or correct the option storage and the variables that it reads.";
     let pending: readonly string[];
     try {
       pending = await inspection.pendingMigrations();
     } catch (error) {
-      return [failed(`The database cannot be reached: ${oneLine(error)}`, databaseAdvice(error) ?? fix)];
+      const advice = isProduction ? undefined : databaseAdvice(error);
+      return [failed(`The database cannot be reached: ${oneLine(error)}`, advice ?? fix)];
     }
     // The write that health() rolls back or removes needs a table.
     if (pending.length > 0) return [ok("The database can be reached.")];

@@ -1,5 +1,4 @@
 import type { GatewayStatus } from "../../aws/provisioning.ts";
-import { urlOfTarget } from "../../aws/targets.ts";
 import type { Gateway } from "../../index.ts";
 import { waitAtMost } from "../../timing.ts";
 import { loadProvisioning } from "../gateway-provisioning.ts";
@@ -40,7 +39,7 @@ export const gatewaysCheck: Check = {
         ),
       );
     }
-    findings.push(...viewsWithoutGateway(context));
+    findings.push(...viewsWithoutGateway(context, gateways));
     for (const { name, secretHashes } of gateways.filter((gateway) => gateway.secretHashes.length > 1)) {
       findings.push(
         warning(
@@ -65,22 +64,21 @@ export const gatewaysCheck: Check = {
   },
 };
 
-/** Reports the views to which no defined gateway leads. A function can serve each view. */
-function viewsWithoutGateway(context: DoctorContext): readonly Finding[] {
-  const { definitions, sallyport } = context;
-  const targets = [...definitions.values()].flatMap(({ target, routes }) => [target, ...routes.values()]);
-  const urls = targets.map(urlOfTarget);
-  if (urls.length === 0 || urls.includes(undefined)) return [];
-  const paths = urls.map((url) => new URL(url ?? "").pathname);
-  return sallyport.viewPaths
-    .filter((view) => !paths.some((path) => `${path}/`.includes(`${view}/`)))
-    .map((view) =>
-      problem(
-        context,
-        `No defined gateway leads to the view ${view}, so no client can connect to it.`,
-        `Add a gateway whose target ends with ${view}: see docs/local-development.md#add-a-view.`,
-      ),
-    );
+/**
+ * Reports in production the views to which no gateway leads. The target of a gateway that the app
+ * does not define is not known.
+ */
+function viewsWithoutGateway(context: DoctorContext, gateways: readonly Gateway[]): readonly Finding[] {
+  const { definitions, isProduction } = context;
+  const isKnown = gateways.every((gateway) => isLocalGateway(gateway) || definitions.has(gateway.name));
+  if (!isProduction || !isKnown) return [];
+  return context.unservedViews.map((view) =>
+    problem(
+      context,
+      `No defined gateway leads to the view ${view}, so no client can connect to it.`,
+      `Add a gateway whose target ends with ${view}: see docs/local-development.md#add-a-view.`,
+    ),
+  );
 }
 
 function noGateway({ definitions, isProduction }: DoctorContext): Finding {

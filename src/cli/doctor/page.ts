@@ -1,3 +1,4 @@
+import { TOKEN_METHODS } from "../../protocol/http.ts";
 import { portOfEnvironment, SERVER_PORT } from "../ports.ts";
 import { oneLine } from "../terminal.ts";
 import { type Check, type DoctorContext, problem } from "./check.ts";
@@ -18,6 +19,8 @@ export function defaultPage(): URL {
 /** The page answers, and the token endpoint of its server is that of Sallyport. */
 export const pageCheck: Check = {
   name: "page",
+  // Two requests.
+  timeoutMs: 3 * ANSWER_MS,
   async run(context, signal) {
     // Without --page, the context has no page in production, or if PORT contains no port.
     const page = context.page ?? (context.isProduction ? undefined : defaultPage());
@@ -27,15 +30,15 @@ export const pageCheck: Check = {
       ];
     }
     const finding = await checkPage(context, page, signal);
-    return finding.status === "ok" ? [finding, await checkEndpoint(context, page, signal)] : [finding];
+    return finding.status === "ok" ? [finding, await checkTokenRoute(context, page, signal)] : [finding];
   },
 };
 
-/** Returns the status of a GET request. Redirects are not followed, and the body is not read. */
-async function statusOf(url: string, signal: AbortSignal): Promise<number> {
+/** Sends a GET request. Redirects are not followed, and the body is not read. */
+async function request(url: string, signal: AbortSignal): Promise<Response> {
   const response = await fetch(url, { redirect: "manual", signal });
   await response.body?.cancel();
-  return response.status;
+  return response;
 }
 
 async function checkPage(context: DoctorContext, page: URL, signal: AbortSignal): Promise<Finding> {
@@ -44,7 +47,8 @@ async function checkPage(context: DoctorContext, page: URL, signal: AbortSignal)
   const timeout = AbortSignal.timeout(ANSWER_MS);
   try {
     const requested = `${page.origin}${page.pathname}${page.search}`;
-    return answerOf(context, url, await statusOf(requested, AbortSignal.any([signal, timeout])));
+    const { status } = await request(requested, AbortSignal.any([signal, timeout]));
+    return answerOf(context, url, status);
   } catch (error) {
     if (timeout.aborted) {
       return problem(
@@ -64,10 +68,10 @@ async function checkPage(context: DoctorContext, page: URL, signal: AbortSignal)
 }
 
 /**
- * Sallyport answers each GET request of the token endpoint with 405, and stores nothing. Without its
- * middleware, a server answers with another status, such as 404.
+ * Checks that the server of the page passes the token endpoint to Sallyport, which returns 405 for
+ * each GET request and stores nothing.
  */
-async function checkEndpoint(
+async function checkTokenRoute(
   { inspection }: DoctorContext,
   page: URL,
   signal: AbortSignal,
@@ -76,11 +80,18 @@ async function checkEndpoint(
   const url = `${page.origin}${path}`;
   const fix =
     "Mount the middleware of Sallyport before the other routes: see docs/frameworks.md. If another server has the token endpoint, ignore this line.";
+  const timeout = AbortSignal.timeout(ANSWER_MS);
   try {
-    const status = await statusOf(url, AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]));
-    if (status === 405) return ok(`${url} reaches Sallyport.`);
-    return warning(`GET ${url} is answered with ${status}, but Sallyport answers with 405.`, fix);
+    const { status, headers } = await request(url, AbortSignal.any([signal, timeout]));
+    if (status === 405 && headers.get("allow") === TOKEN_METHODS) return ok(`${url} reaches Sallyport.`);
+    return warning(`GET ${url} returned ${status}, but not the 405 of Sallyport.`, fix);
   } catch (error) {
+    if (timeout.aborted) {
+      return warning(
+        `GET ${url} did not answer within ${ANSWER_MS / 1000} s.`,
+        "Check the server, and run the command again. The first request of a development server can be slow.",
+      );
+    }
     return warning(`GET ${url} failed: ${oneLine((error as Error).cause ?? error)}.`, fix);
   }
 }

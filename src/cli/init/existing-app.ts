@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { newDatabaseUrl } from "./database-url.ts";
 import { addLines, isIgnored, type JsonValue, setValues } from "./edit-files.ts";
 import { nextSteps } from "./next-steps.ts";
@@ -56,23 +57,25 @@ async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>
   return new Map([...texts].map(([path, text]) => [path, withExtension(text, extension)]));
 }
 
-/** Returns the files of a JavaScript project. The templates contain the file with types also without them. */
+/**
+ * Returns the files of a JavaScript project. The folder `existing-javascript` contains the files
+ * without types whose templates have types.
+ */
 async function inJavaScript(
   project: Project,
   texts: ReadonlyMap<string, string>,
 ): Promise<ReadonlyMap<string, string>> {
-  const { sources } = project;
   const extension = sourceExtension(project);
-  const files = new Map<string, string>();
   const untyped = await templateFiles(["existing-javascript"]);
-  for (const [path, text] of texts) {
-    const file = path.slice(0, -".ts".length);
-    const own = untyped.get(`${file.slice(`${sources}sallyport/`.length)}.js`);
-    // Next.js reads routes from files with the extension .js only.
-    const end = path.startsWith(`${sources}app/`) ? ".js" : extension;
-    files.set(`${file}${end}`, withExtension(own ?? text, extension));
-  }
-  return files;
+  return new Map(
+    [...texts].map(([path, text]) => {
+      const file = path.slice(0, -".ts".length);
+      // Next.js reads routes from files with the extension .js only.
+      if (basename(file) === "route") return [`${file}.js`, withExtension(text, extension)];
+      const own = untyped.get(`${basename(file)}.js`);
+      return [`${file}${extension}`, withExtension(own ?? text, extension)];
+    }),
+  );
 }
 
 /** Returns what package.json does not contain yet. */
@@ -104,6 +107,9 @@ function packageValues(project: Project, app: string, manager: PackageManager): 
 /** Returns whether `sallyport dev` starts a PostgreSQL server for the project. */
 const needsServer = ({ database, hasDatabaseUrl }: Project) => database === "postgres" && !hasDatabaseUrl;
 
+/** A command that only starts a file. With `--run` and `--test`, Node.js starts others. */
+const PLAIN_COMMAND = /^(?:node|tsx|bun)(?: (?!--run|--test)--[\w=./-]+)* [\w/-]*\.[\w./-]*$/;
+
 /**
  * Returns the command that starts the app locally.
  *
@@ -115,8 +121,8 @@ function devCommand(project: Project, manager: PackageManager): string {
   const script = ["dev", "start"].find((name) => packageJson.scripts?.[name]);
   if (script) {
     const command = packageJson.scripts?.[script] ?? "";
-    const isPlain = /^(?:node|tsx|bun)(?: --[\w=./-]+)* (?!watch )[\w./-]+$/.test(command);
-    return isPlain ? command : `${manager} run ${script}`;
+    const hasHooks = [`pre${script}`, `post${script}`].some((name) => packageJson.scripts?.[name]);
+    return PLAIN_COMMAND.test(command) && !hasHooks ? command : `${manager} run ${script}`;
   }
   if (framework === "next") return "next dev";
   const isTypeScript = language === "typescript";

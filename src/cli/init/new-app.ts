@@ -30,7 +30,7 @@ function filledIn(path: string, text: string, folder: string): string {
     const named = applyEdits(text, modify(text, ["name"], packageName(folder), {}));
     return applyEdits(named, modify(named, ["dependencies", "sallyport"], ownVersion(), {}));
   }
-  if (path === "README.md") return text.replace(/^# App$/m, `# ${basename(folder)}`);
+  if (path === "README.md") return text.replace(/^# App$/m, () => `# ${basename(folder)}`);
   return text.replaceAll("__SECRET__", newSecret).replaceAll("__PORT__", String(portOf(folder)));
 }
 

@@ -1,5 +1,4 @@
-import type { PackageManager } from "./package-manager.ts";
-import { runCommand } from "./package-manager.ts";
+import { type PackageManager, runCommand } from "./package-manager.ts";
 import { type Project, serverFile, sourceExtension } from "./project.ts";
 import { authenticateLines, pageLines, serverLines } from "./server-code.ts";
 import { importExtension, resolutionChange } from "./tsconfig.ts";

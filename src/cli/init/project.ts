@@ -30,7 +30,9 @@ export interface Project {
   readonly language: "typescript" | "javascript";
   /** Whether package.json makes `.js` and `.ts` files ES modules. */
   readonly isModule: boolean;
-  /** Whether a bundler finds the imports of a page. */
+  /** Whether Node.js runs the server as an ES module. */
+  readonly isServerModule: boolean;
+  /** Whether the app uses a bundler for its pages. */
   readonly hasBundler: boolean;
   /** Whether a file such as `.env` contains DATABASE_URL. */
   readonly hasDatabaseUrl: boolean;
@@ -43,7 +45,7 @@ const BUNDLERS = [
   ...["@rspack/core", "@rsbuild/core", "@angular/cli", "@angular/build"],
 ];
 const SERVER_NAMES = ["server", "index", "app", "main"];
-const SERVER_EXTENSIONS = ["ts", "mts", "js", "mjs", "cjs"];
+const SERVER_EXTENSIONS = ["ts", "mts", "cts", "js", "mjs", "cjs"];
 
 /**
  * @param database the database of Sallyport. Default: PostgreSQL if the app uses it, else SQLite
@@ -65,7 +67,7 @@ export async function readProject(folder: string, database?: Database): Promise<
     "typescript" in packages ||
     (framework === "next"
       ? !hasPagesInJavaScript(join(folder, sources))
-      : /\.m?ts$/.test(serverFile({ folder, sources }) ?? ""));
+      : /\.[cm]?ts$/.test(serverFile({ folder, sources }) ?? ""));
   return {
     folder,
     packageJson,
@@ -76,6 +78,7 @@ export async function readProject(folder: string, database?: Database): Promise<
     typescript,
     language: isTypeScript ? "typescript" : "javascript",
     isModule: packageJson.type === "module",
+    isServerModule: isServerModule({ folder, sources, packageJson, typescript }),
     hasBundler: BUNDLERS.some((name) => name in packages),
     hasDatabaseUrl,
   };
@@ -88,6 +91,25 @@ export function serverFile({ folder, sources }: Pick<Project, "folder" | "source
       SERVER_NAMES.flatMap((name) => SERVER_EXTENSIONS.map((extension) => `${path}${name}.${extension}`)),
     )
     .find((path) => existsSync(join(folder, path)));
+}
+
+/**
+ * Returns whether Node.js runs the server as an ES module: by its extension, else by `type` of
+ * package.json, else by its syntax. TypeScript compiles `.ts` files without `type` to CommonJS.
+ */
+function isServerModule({
+  folder,
+  sources,
+  packageJson,
+  typescript,
+}: Pick<Project, "folder" | "sources" | "packageJson" | "typescript">): boolean {
+  const file = serverFile({ folder, sources });
+  const [, extension = ""] = /\.(\w+)$/.exec(file ?? "") ?? [];
+  if (extension.startsWith("m")) return true;
+  if (extension.startsWith("c")) return false;
+  if (packageJson.type !== undefined || file === undefined) return packageJson.type === "module";
+  if (extension === "ts" && typescript.options !== undefined) return false;
+  return /^\s*(?:import|export)\b/m.test(readFileSync(join(folder, file), "utf8"));
 }
 
 /** Returns the extension of new source files, which are ES modules: `.ts`, `.js` or `.mjs`. */

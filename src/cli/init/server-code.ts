@@ -8,7 +8,7 @@ interface FrameworkCode {
   readonly type?: string;
   /** The lines that pass requests to Sallyport. */
   readonly mount: readonly string[];
-  /** The lines of a route that answers with the expression `CONTENT`, by its path and type. */
+  /** The lines of a route. The answer is the value of the expression `content`. */
   readonly route: (path: string, type: "json" | "js", content: string) => readonly string[];
   /** The lines of `authenticate`. `<Type>` is removed in JavaScript. */
   readonly authenticate: readonly string[];
@@ -61,7 +61,7 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
   },
   node: {
     names: { adapter: "nodeListener" },
-    mount: ["createServer(nodeListener(sallyport, { next })).listen(process.env.PORT);"],
+    mount: ["createServer(nodeListener(sallyport, { next })).listen(Number(process.env.PORT || 3000));"],
     route: (path, type, content) => [
       `if (request.url === "${path}") {`,
       `  return response.setHeader("content-type", "${MIME_TYPES[type]}").end(${content});`,
@@ -76,9 +76,11 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
   },
 };
 
+/** With better-auth, as in the template next-better-auth. */
 const NEXT_AUTHENTICATE = [
+  'import { auth } from "./auth"; // your own file',
   "authenticate: async ({ headers }) => {",
-  "  const session = await auth.api.getSession({ headers }); // with better-auth",
+  "  const session = await auth.api.getSession({ headers });",
   "  return session ? { userId: session.user.id, sessionId: session.session.id } : null;",
   "},",
 ];
@@ -160,15 +162,15 @@ export function pageLines({ framework, hasBundler }: Project): readonly string[]
   ];
 }
 
-function importLine({ language, isModule }: Project, name: string, module: string): string {
-  return language === "typescript" || isModule
+function importLine({ language, isServerModule }: Project, name: string, module: string): string {
+  return language === "typescript" || isServerModule
     ? `import { ${name} } from "${module}";`
     : `const { ${name} } = require("${module}");`;
 }
 
 /** The client of Sallyport is one file, so a page needs no bundler. */
-function clientLine({ isModule }: Project): string {
-  const file = isModule
+function clientLine({ isServerModule }: Project): string {
+  const file = isServerModule
     ? 'new URL(import.meta.resolve("sallyport/client"))'
     : 'require.resolve("sallyport/client")';
   return `const client = readFileSync(${file}, "utf8");`;

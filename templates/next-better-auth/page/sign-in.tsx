@@ -15,7 +15,7 @@ export function SignIn() {
     const button = (event.nativeEvent as SubmitEvent).submitter as HTMLButtonElement | null;
     const { error: failure } =
       button?.value === "sign-up"
-        ? await authClient.signUp.email({ email, password, name: email.replace(/@.*/, "") })
+        ? await authClient.signUp.email({ email, password, name: email })
         : await authClient.signIn.email({ email, password });
     if (failure) setError(failure.message ?? "The sign-in failed.");
     else router.refresh();

@@ -2,6 +2,6 @@
 export async function accountsBy(column: "id" | "email", values: readonly string[]) {
   // That module imports the Sallyport object, which imports this one.
   const { pool } = await import("./auth.ts");
-  const text = `select id, email, name from "user" where ${column} = any($1)`;
-  return (await pool.query<{ id: string; email: string; name: string }>(text, [values])).rows;
+  const text = `select id, email from "user" where ${column} = any($1)`;
+  return (await pool.query<{ id: string; email: string }>(text, [values])).rows;
 }
