@@ -84,7 +84,8 @@ export function webCall(request: Request, url: URL = new URL(request.url)): Http
 
 /** Converts a response to a web `Response`. */
 export function webResponse({ status, headers, body }: HttpResponse): Response {
-  return new Response(body, { status, headers });
+  // A copy: servers that replace `Response`, such as @hono/node-server 1, add headers to the object.
+  return new Response(body, { status, headers: { ...headers } });
 }
 
 /**

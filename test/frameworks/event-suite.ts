@@ -238,7 +238,7 @@ export function answersEvents(framework: Framework): void {
     expect(await socket.result("say", {})).toEqual({});
   });
 
-  test("a connection stays usable, whatever was left unread on it", async () => {
+  test.skipIf(framework.endsUnread)("a connection stays usable, whatever was left unread on it", async () => {
     await open(framework);
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const ask = async (path: string, body: string) => {

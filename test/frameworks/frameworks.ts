@@ -5,6 +5,7 @@ import express from "express";
 import express4 from "express4";
 import fastify from "fastify";
 import { Hono } from "hono";
+import { getRequestListener as getRequestListener1 } from "hono-node-server-1";
 import { expressMiddleware } from "../../src/adapters/express.ts";
 import { fastifyPlugin } from "../../src/adapters/fastify.ts";
 import { honoMiddleware } from "../../src/adapters/hono.ts";
@@ -37,6 +38,8 @@ export interface Framework {
    * request.
    */
   readonly resolvesPaths?: true;
+  /** True if it ends a connection on which it did not read a large body to its end. */
+  readonly endsUnread?: true;
   /**
    * An app with a route of its own, `/own` (with the prefix: `/realtime/own`), which answers "the
    * app's own".
@@ -87,8 +90,13 @@ const ofFastify: Framework = {
   },
 };
 
-const ofHono: Framework = {
-  name: "hono",
+const ofHono = (
+  name: string,
+  listenerOf: typeof getRequestListener,
+  traits: Pick<Framework, "endsUnread"> = {},
+): Framework => ({
+  name,
+  ...traits,
   parsers: ["json", "text", "raw"],
   serve: (sallyport, { prefix, parser }) => {
     const app = new Hono();
@@ -102,9 +110,9 @@ const ofHono: Framework = {
     }
     app.use(honoMiddleware(sallyport, prefix === undefined ? {} : { prefix }));
     app.get(`${prefix ?? ""}/own`, (context) => context.text(OWN));
-    return getRequestListener(app.fetch);
+    return listenerOf(app.fetch);
   },
-};
+});
 
 /** All frameworks that need no build. Next.js is in next.test.ts. */
 export const FRAMEWORKS: readonly Framework[] = [
@@ -112,5 +120,6 @@ export const FRAMEWORKS: readonly Framework[] = [
   ofExpress("express", express),
   ofExpress("express 4", express4 as typeof express),
   ofFastify,
-  ofHono,
+  ofHono("hono", getRequestListener),
+  ofHono("hono with @hono/node-server 1", getRequestListener1, { endsUnread: true }),
 ];
