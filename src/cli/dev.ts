@@ -22,7 +22,8 @@ import { acceptsConnections } from "./dev/listening.ts";
 import { ManagedProcess } from "./dev/managed-process.ts";
 import { MigrationReport } from "./dev/migration-report.ts";
 import { gatewayPort, type Ports, portsOf, serverPort } from "./dev/ports.ts";
-import { withReload } from "./dev/reload.ts";
+import { isWatched, withReload } from "./dev/reload.ts";
+import { WatchedProcess } from "./dev/watched-process.ts";
 import { loadEnvironment } from "./environment.ts";
 import { type Format, withJson } from "./report.ts";
 import { StopSignal } from "./stop-signal.ts";
@@ -192,20 +193,28 @@ type Server = Pick<ManagedProcess, "commandLine" | "start" | "restart" | "stop" 
 
 /** @param onExit called if the server ends by itself */
 function serverOf(
-  { command, options, invokeKey }: Run,
+  { terminal, command, options, invokeKey }: Run,
   ports: Ports,
   views: readonly ServedView[],
   log: DevLog,
   onExit: (how: string) => void,
 ): Server {
   const env = environmentOf(ports, webSocketUrls(views));
-  const common = { env, output: options.json ? "stderr" : "inherit", onExit } as const;
+  const common = { env, output: options.json ? "stderr" : "inherit" } as const;
+  const watched = {
+    ...common,
+    onRestart: () => log.print({ type: "restart" }, ["A file changed. The server restarts."]),
+    onExit: (how: string) =>
+      terminal.complain(`The server ended (${how}). It starts again when one of its files changes.`),
+  };
   if (options.lambda === undefined) {
     const advice = "Check the command after --.";
-    return new ManagedProcess({ ...common, command: withReload(command), advice });
+    return isWatched(command)
+      ? new WatchedProcess({ ...watched, command, advice })
+      : new ManagedProcess({ ...common, command: withReload(command), advice, onExit });
   }
   return new LambdaServer({
-    ...common,
+    ...watched,
     file: options.lambda,
     port: ports.server,
     invokePort: ports.invoke,
@@ -261,10 +270,6 @@ function watcherOf({ sallyport, terminal, options }: Run, log: DevLog): AppWatch
   return new AppWatcher({
     app: terminal.app(),
     onOutcome: (outcome) => report.print(outcome),
-    onExit: (how) =>
-      terminal.complain(
-        `The files of the app are no longer watched (${how}). Start dev again after you change a permission or a rule.`,
-      ),
   });
 }
 

@@ -8,7 +8,8 @@ import { loadingFailure } from "../optional-packages.ts";
  * Imports a module, and returns its exports. TypeScript is loaded by jiti, which works on every
  * supported version of Node.js.
  *
- * `node --watch` restarts the process when a file of the module changes, also if the import failed.
+ * Below `sallyport dev` or `node --watch`, the process restarts when a file of the module changes,
+ * also if the import failed.
  */
 export async function importModule(file: string): Promise<Readonly<Record<string, unknown>>> {
   watch([file]);
@@ -27,7 +28,7 @@ export async function importModule(file: string): Promise<Readonly<Record<string
   return jiti.import(file);
 }
 
-/** Makes `node --watch` restart this process when one of the files changes. */
+/** Reports the files to the parent process, as Node.js does, if that process watches them. */
 function watch(files: readonly string[]): void {
   if (process.env.WATCH_REPORT_DEPENDENCIES) process.send?.({ "watch:require": files });
 }

@@ -1,6 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -53,7 +53,9 @@ async function edit(file: string, change: (text: string) => string): Promise<voi
   const before = await readFile(path, "utf8");
   const after = change(before);
   expect(after).not.toBe(before);
-  await writeFile(path, after);
+  // Some editors replace a file instead of writing to it.
+  await writeFile(`${path}.new`, after);
+  await rename(`${path}.new`, path);
 }
 
 /** The app with the permission `chat.manage`, which its view requires. */

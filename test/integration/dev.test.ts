@@ -163,7 +163,6 @@ describe("sallyport dev", () => {
 
   test("restarts a server of Node.js when one of its files changes", async () => {
     const { page, dev } = await startDev("node", "dev-server.js");
-    expect(dev.out).toContain("node --watch --watch-preserve-output dev-server.js");
     const pid = async () => {
       const response = await fetch(page).catch(() => undefined);
       return response && ((await response.json()) as { pid: number }).pid;
@@ -172,6 +171,15 @@ describe("sallyport dev", () => {
     await copyFile(join(root, "test/processes/dev-app.js"), join(folder, "dev-app.js"));
     await writeFile(join(folder, "dev-app.js"), "\n// changed\n", { flag: "a" });
     await expect.poll(async () => (await pid()) ?? before).not.toBe(before);
+    await dev.printed(/^A file changed\. The server restarts\.$/m);
+    await writeFile(join(folder, "dev-app.js"), "syntax error\n");
+    await dev.printed(
+      /^The server ended \(exit code 1\)\. It starts again when one of its files changes\.$/m,
+    );
+    const failed = await pid();
+    expect(failed).toBeUndefined();
+    await copyFile(join(root, "test/processes/dev-app.js"), join(folder, "dev-app.js"));
+    await expect.poll(pid).toBeDefined();
   });
 
   test("ends with 1 if the server ends by itself", async () => {

@@ -1,6 +1,6 @@
 import { packageFile } from "../package-file.ts";
-import { ManagedProcess } from "./managed-process.ts";
 import { type MigrationOutcome, parseOutcome } from "./migration-outcome.ts";
+import { WatchedProcess } from "./watched-process.ts";
 
 /** Longest time that {@link AppWatcher.migrate} waits, in milliseconds. */
 const WAIT_MS = 35_000;
@@ -11,23 +11,22 @@ export interface AppWatcherOptions {
   readonly app: string | undefined;
   /** Called after each migration. */
   readonly onOutcome: (outcome: MigrationOutcome) => void;
-  /** Called if the process that watches the files ends, with a description of how. */
-  readonly onExit: (how: string) => void;
 }
 
 /** Migrates the database when a file of the app changes, in a process of its own. */
 export class AppWatcher {
-  readonly #process: ManagedProcess;
+  readonly #process: WatchedProcess;
   #onNextOutcome: () => void = () => undefined;
   #isStopped = false;
 
-  constructor({ app, onOutcome, onExit }: AppWatcherOptions) {
+  constructor({ app, onOutcome }: AppWatcherOptions) {
     const runner = packageFile("dist/cli/dev/migrate-runner.js");
-    this.#process = new ManagedProcess({
-      command: [process.execPath, "--watch", "--watch-preserve-output", runner, ...(app ? [app] : [])],
+    this.#process = new WatchedProcess({
+      command: [process.execPath, runner, ...(app ? [app] : [])],
       env: {},
       advice: "Check the installation of Node.js.",
-      onExit,
+      // It ends after each migration.
+      onExit: () => undefined,
       output: (line) => {
         const outcome = parseOutcome(line);
         if (!outcome) return;

@@ -3,8 +3,7 @@ import type { Server } from "node:http";
 import type { LambdaFunction } from "../../local/emulator.ts";
 import { packageFile } from "../package-file.ts";
 import { invocationContext, serveFunctionUrl } from "./function-url.ts";
-import { ManagedProcess, type ProcessOptions } from "./managed-process.ts";
-import { withReload } from "./reload.ts";
+import { type WatchedOptions, WatchedProcess } from "./watched-process.ts";
 
 /** Header of a request to the process of a function, with the key of this run. */
 export const INVOKE_KEY_HEADER = "x-sallyport-invoke-key";
@@ -16,7 +15,7 @@ const RETRY_MS = 50;
 const SCHEDULE_MS = 60_000;
 
 /** The options of {@link LambdaServer}. */
-export interface LambdaOptions extends Omit<ProcessOptions, "command" | "advice"> {
+export interface LambdaOptions extends Omit<WatchedOptions, "command" | "advice"> {
   /** The file that exports `handler`. */
   readonly file: string;
   /** Port of the pages. */
@@ -35,16 +34,16 @@ export interface LambdaOptions extends Omit<ProcessOptions, "command" | "advice"
 export class LambdaServer {
   readonly commandLine: string;
   readonly #options: LambdaOptions;
-  readonly #process: ManagedProcess;
+  readonly #process: WatchedProcess;
   #pages: Server | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: LambdaOptions) {
     this.#options = options;
     this.commandLine = options.file;
-    this.#process = new ManagedProcess({
+    this.#process = new WatchedProcess({
       ...options,
-      command: withReload(["node", packageFile("dist/cli/dev/lambda-runner.js"), options.file]),
+      command: [process.execPath, packageFile("dist/cli/dev/lambda-runner.js"), options.file],
       advice: "Check the installation of Node.js.",
       env: {
         ...options.env,

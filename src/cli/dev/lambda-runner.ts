@@ -1,7 +1,7 @@
 /**
  * Serves a Lambda function of a file over HTTP, as the AWS Lambda Runtime Interface Emulator does:
  * `node lambda-runner.js FILE`, with the port in SALLYPORT_INVOKE_PORT. `sallyport dev --lambda`
- * runs it with `node --watch`.
+ * runs it, and again when a file of the function changes.
  *
  * An event contains no secret, so each request must contain the key in SALLYPORT_INVOKE_KEY. Without
  * it, web pages and other users of this machine could send events.

@@ -27,6 +27,8 @@ export interface ProcessOptions {
   readonly output: ProcessOutput;
   /** What to do if the program does not exist. */
   readonly advice: string;
+  /** Called with each message that the process sends. Default: it cannot send messages. */
+  readonly onMessage?: (message: unknown) => void;
   /** Called if the process ends by itself, with a description such as "exit code 1". */
   readonly onExit: (how: string) => void;
 }
@@ -83,18 +85,16 @@ export class ManagedProcess {
   async #start(): Promise<void> {
     // A restart can have started it already.
     if (this.#hasEnded || this.#child) return;
-    const { command, env, output, advice, onExit } = this.#options;
+    const { command, env, output, advice, onMessage, onExit } = this.#options;
     const { file, args, shell } = spawnedCommand(command);
     // A group of its own: Ctrl-C of the terminal does not reach it, and all of it can be ended.
-    const child = spawn(file, args, {
+    const child: ChildProcess = spawn(file, args, {
       env: { ...process.env, ...env },
-      stdio:
-        typeof output === "function"
-          ? ["ignore", "pipe", "ignore"]
-          : ["ignore", output === "stderr" ? process.stderr : "inherit", "inherit"],
+      stdio: [...stdioOf(output), ...(onMessage ? ["ipc" as const] : [])],
       detached: process.platform !== "win32",
       shell,
     });
+    if (onMessage) child.on("message", onMessage);
     if (typeof output === "function" && child.stdout) {
       createInterface({ input: child.stdout }).on("line", (line) => {
         // A process that is being replaced can still write lines.
@@ -124,6 +124,11 @@ export class ManagedProcess {
     this.#child = undefined;
     this.#isStopping = false;
   }
+}
+
+function stdioOf(output: ProcessOutput): ("ignore" | "pipe" | "inherit" | "ipc" | NodeJS.WriteStream)[] {
+  if (typeof output === "function") return ["ignore", "pipe", "ignore"];
+  return ["ignore", output === "stderr" ? process.stderr : "inherit", "inherit"];
 }
 
 function notStarted(commandLine: string, error: Error, advice: string): ConfigurationError {

@@ -1,8 +1,7 @@
 /**
  * Migrates the database of an app, and prints the outcome: `node migrate-runner.js [APP]`.
  *
- * `sallyport dev` runs it with `node --watch`. It therefore runs again when a file of the app
- * changes, and never twice at once.
+ * `sallyport dev` runs it again when a file of the app changes, and never twice at once.
  */
 import { writeSync } from "node:fs";
 import { withApp } from "../app.ts";

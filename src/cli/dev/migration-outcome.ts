@@ -11,7 +11,7 @@ export interface Migrated extends Pick<MigrationResult, "migrations" | "added" |
   readonly routes: FunctionRoutes;
 }
 
-/** Begins the line of an outcome, because `node --watch` and the app print other lines. */
+/** Begins the line of an outcome, because the app prints other lines. */
 const PREFIX = "sallyport-migration ";
 
 /** Returns the line that the runner prints. The app can have printed text without a line break. */

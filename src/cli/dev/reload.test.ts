@@ -1,10 +1,7 @@
 import { expect, test } from "vitest";
-import { withReload } from "./reload.ts";
+import { isWatched, withReload } from "./reload.ts";
 
 test.each([
-  ["node server.js", "node --watch --watch-preserve-output server.js"],
-  ["node server.js watch", "node --watch --watch-preserve-output server.js watch"],
-  ["node --import tsx server.ts", "node --watch --watch-preserve-output --import tsx server.ts"],
   ["tsx src/server.ts", "tsx watch --clear-screen=false src/server.ts"],
   ["bun server.ts", "bun --watch --no-clear-screen server.ts"],
 ])("%s is run as %s", (command, expected) => {
@@ -12,6 +9,7 @@ test.each([
 });
 
 test.each([
+  "node server.js",
   "node --watch server.js",
   "node --watch-path=src server.js",
   "node -e 1",
@@ -20,4 +18,17 @@ test.each([
   "node",
 ])("%s is run as it is", (command) => {
   expect(withReload(command.split(" ")).join(" ")).toBe(command);
+});
+
+test.each([
+  ["node server.js", true],
+  ["node server.js watch", true],
+  ["node --import tsx server.ts", true],
+  ["node --watch server.js", false],
+  ["node --run serve", false],
+  ["node -e 1", false],
+  ["node", false],
+  ["tsx server.ts", false],
+])("whether dev restarts %s: %s", (command, expected) => {
+  expect(isWatched(command.split(" "))).toBe(expected);
 });
