@@ -68,7 +68,8 @@ async function runInit(
     await writePlan(plan);
   }
   const failure = isWritten && options.install ? await install(manager, folder) : undefined;
-  const next = nextCommands(plan, manager, { install: options.install && !failure });
+  const isInstalled = changes.length === 0 || (options.install && !failure);
+  const next = nextCommands(plan, manager, isInstalled);
   print(terminal, options, {
     json: {
       folder,
@@ -119,12 +120,12 @@ async function planOf(
 function nextCommands(
   { folder, next }: Plan,
   manager: PackageManager,
-  { install }: Pick<InitOptions, "install">,
-) {
+  isInstalled: boolean,
+): readonly string[] {
   const path = relative(process.cwd(), folder);
   return [
     ...(path === "" ? [] : [`cd ${/^[\w./-]+$/.test(path) ? path : JSON.stringify(path)}`]),
-    ...(install ? [] : [`${manager} install`]),
+    ...(isInstalled ? [] : [`${manager} install`]),
     ...next,
   ];
 }

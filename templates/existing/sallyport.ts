@@ -10,7 +10,6 @@ export const sallyport = createSallyport({
   channels: [room],
   views: { "/ws/chat": ChatView },
   // Return { userId, sessionId } of the signed-in user of the request. With null, no user can connect.
-  // In Express, expressRequest(request) from "sallyport/adapters/express" returns the request with its session.
   authenticate: () => null,
   // In production, the cookies of the page do not reach the host of the WebSocket.
   token: { binding: "token" },

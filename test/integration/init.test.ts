@@ -422,7 +422,13 @@ describe("the lines that sallyport init prints for a TypeScript app", () => {
       dependencies: version === undefined ? {} : { [framework]: version },
       devDependencies: { typescript: "^6.0.0" },
     });
-    const compilerOptions = { module: "nodenext", strict: true, skipLibCheck: true, types: ["node"] };
+    const compilerOptions = {
+      module: "nodenext",
+      strict: true,
+      skipLibCheck: true,
+      types: ["node"],
+      lib: ["esnext", "dom"],
+    };
     await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
     await writeFile(join(folder, "server.ts"), "");
     const { out } = await init("--yes");
@@ -439,6 +445,9 @@ describe("the lines that sallyport init prints for a TypeScript app", () => {
     const file = "sallyport/sallyport.ts";
     const app = (await read(file)).replace(/^ *authenticate: .*$/m, body.join("\n"));
     expect(app).not.toContain("authenticate: () => null");
+    const page = linesAfter(out, /^ {2}Connect from a page:/).filter((line) => !/script|import/.test(line));
+    const client = 'import { connect } from "sallyport/client";';
+    await writeFile(join(folder, "page.ts"), [client, ...page].join("\n"));
     const resolve = title.includes("CommonJS") ? "require.resolve(" : "import.meta.resolve(";
     expect(mounted.join("\n")).toContain(resolve);
     await writeFile(join(folder, file), [...imports, declared, app].join("\n"));
@@ -469,6 +478,127 @@ test("the script dev:sallyport keeps the hooks of a script", async () => {
   await writeApp({ scripts: { predev: "node build.js", dev: "node server.js" } });
   await init("--yes");
   expect((await written()).scripts["dev:sallyport"]).toBe("sallyport dev -- npm run dev");
+});
+
+describe("sallyport init in an app with another layout", () => {
+  const DEPENDENCIES = { express: "^5.0.0" };
+
+  test("places the files beside the server that a script starts, and runs that script", async () => {
+    const scripts = { dev: "vite", start: "node server/index.js" };
+    await writeApp(
+      { type: "module", scripts, dependencies: DEPENDENCIES },
+      { "server/index.js": "", "src/page.js": "" },
+    );
+    const { out } = await init("--yes");
+    expect((await written()).sallyport.app).toBe("server/sallyport/sallyport.js");
+    expect((await written()).scripts["dev:sallyport"]).toBe("sallyport dev -- node server/index.js");
+    expect(out).toContain('import { sallyport } from "./sallyport/sallyport.js";');
+  });
+
+  test("uses the main file of package.json, and the variable of its server", async () => {
+    const text = 'const Fastify = require("fastify");\nconst web = Fastify({ logger: true });\n';
+    await writeApp({ main: "bin/www.js", dependencies: { fastify: "^5.0.0" } }, { "bin/www.js": text });
+    const { out } = await init("--yes");
+    expect((await written()).scripts["dev:sallyport"]).toBe("sallyport dev -- node bin/www.js");
+    expect(out).toContain('require("../sallyport/sallyport.mjs")');
+    expect(out).toContain("web.register(fastifyPlugin(sallyport));");
+  });
+
+  test("says that no server was found", async () => {
+    await writeApp({ dependencies: DEPENDENCIES });
+    expect((await init("--yes")).out).toContain("The server was not found.");
+    await writeApp({ dependencies: DEPENDENCIES }, { "server.js": "" });
+    expect((await init("--dry-run")).out).not.toContain("The server was not found.");
+  });
+
+  test("does not import createServer again, and uses the listener of the server", async () => {
+    const text =
+      'import { createServer } from "node:http";\ncreateServer(handle).listen(process.env.PORT);\n';
+    await writeApp({ type: "module" }, { "server.js": text });
+    const { out } = await init("--yes");
+    expect(out).not.toContain("import { createServer }");
+    expect(out).toContain("return handle(request, response);");
+  });
+
+  test("uses the session of express-session", async () => {
+    await writeApp({ type: "module", dependencies: { ...DEPENDENCIES, "express-session": "^1.18.0" } });
+    expect((await init("--yes")).out).toContain("sessionId: own.sessionID");
+  });
+
+  test.each([
+    [
+      "kysely",
+      "^0.27.6",
+      "kysely ^0.27.6, but the new files need 0.28 or newer. Update it first: npm install kysely@latest",
+    ],
+    [
+      "zod",
+      "~3.23",
+      "zod ~3.23, but the new files need 3.24 or newer. Update it first: npm install zod@latest",
+    ],
+    ["zod", "^3.24.0", undefined],
+    ["zod", "latest", undefined],
+    ["kysely", "workspace:*", undefined],
+  ])("with %s %s", async (name, range, error) => {
+    await writeApp({ type: "module", dependencies: { [name]: range } });
+    const { code, err } = await init("--yes");
+    expect([code, err]).toEqual(
+      error === undefined ? [0, ""] : [1, `sallyport: package.json contains ${error}\n`],
+    );
+  });
+
+  test("writes the files again if they are gone", async () => {
+    await writeApp({ type: "module", dependencies: DEPENDENCIES }, { "server.js": "" });
+    await init("--yes");
+    await rm(join(folder, "sallyport"), { recursive: true });
+    const { out } = await init("--yes");
+    expect(out).toContain("+ sallyport/sallyport.js");
+    expect(await read("sallyport/sallyport.js")).toContain("createSallyport(");
+    const again = await init("--yes");
+    expect(again.out).not.toContain("npm install");
+  });
+
+  test("without package.json is not replaced by a new app", async () => {
+    await writeFile(join(folder, "index.js"), "");
+    const { code, err } = await init("--yes");
+    expect(code).toBe(1);
+    expect(err).toContain('contains index.js, but no package.json. Run "npm init" first');
+    expect(await files()).toEqual(["index.js"]);
+  });
+
+  test("keeps a byte order mark, and rejects a package.json without an object", async () => {
+    await writeFile(join(folder, "package.json"), '\uFEFF{\n  "type": "module"\n}\n');
+    expect((await init("--yes")).code).toBe(0);
+    const text = await read("package.json");
+    expect(text.startsWith('\uFEFF{\n  "type": "module",\n')).toBe(true);
+    expect(JSON.parse(text.slice(1)).sallyport.app).toBe("sallyport/sallyport.js");
+    await writeFile(join(folder, "package.json"), "[]");
+    expect((await init("--yes")).err).toContain("contains no JSON object");
+  });
+
+  test("in a workspace uses its package manager, also outside of Git", async () => {
+    await writeFile(join(folder, "package.json"), '{"private":true}');
+    await writeFile(join(folder, "pnpm-workspace.yaml"), "packages: ['apps/*']\n");
+    await writeFile(join(folder, "pnpm-lock.yaml"), "");
+    await mkdir(join(folder, "apps/api"), { recursive: true });
+    await writeFile(join(folder, "apps/api/package.json"), '{"type":"module"}');
+    const { out } = await init("apps/api", "--yes");
+    expect(out).toContain("pnpm dev:sallyport");
+    expect(out).toContain("pnpm exec sallyport users grant <user id> chat.use");
+  });
+
+  test("with TypeScript before 5.8 in CommonJS names the update", async () => {
+    await writeApp(
+      { dependencies: DEPENDENCIES, devDependencies: { typescript: "5.6.3" } },
+      { "server.ts": "" },
+    );
+    await writeFile(join(folder, "tsconfig.json"), '{ "compilerOptions": { "module": "nodenext" } }');
+    await mkdir(join(folder, "node_modules/typescript"), { recursive: true });
+    await writeFile(join(folder, "node_modules/typescript/package.json"), '{ "version": "5.6.3" }');
+    expect((await init("--yes")).out).toContain("Update TypeScript to 5.8 or newer");
+    await writeFile(join(folder, "node_modules/typescript/package.json"), '{ "version": "5.8.0" }');
+    expect((await init("--yes")).out).not.toContain("Update TypeScript");
+  });
 });
 
 describe("sallyport init without a terminal and without --yes", () => {

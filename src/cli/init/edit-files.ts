@@ -37,7 +37,9 @@ export async function setValues(
   values: readonly JsonValue[],
 ): Promise<FileChange | undefined> {
   if (values.length === 0) return undefined;
-  let text = await readFile(join(folder, path), "utf8");
+  const original = await readFile(join(folder, path), "utf8");
+  const mark = original.startsWith("\uFEFF") ? "\uFEFF" : "";
+  let text = original.slice(mark.length);
   const tabs = /^\t/m.test(text);
   const spaces = /^( +)"/m.exec(text)?.[1]?.length ?? 2;
   const formattingOptions = { insertSpaces: !tabs, tabSize: spaces, eol: lineBreakOf(text) };
@@ -45,15 +47,20 @@ export async function setValues(
     text = applyEdits(text, modify(text, [...keys], value, { formattingOptions }));
   }
   const added = values.map(([keys, value]) => `${keys.join(".")}: ${JSON.stringify(value)}`);
-  return { path, text, added };
+  return { path, text: `${mark}${text}`, added };
 }
 
 /** @throws ConfigurationError if the file does not contain a JSON object */
 export async function readJson(file: string): Promise<object> {
   const errors: ParseError[] = [];
-  const value: unknown = parse(await readFile(file, "utf8"), errors, { allowTrailingComma: true });
-  if (errors.length === 0 && typeof value === "object" && value !== null) return value;
-  throw new ConfigurationError(`${file} is not valid JSON. Correct ${basename(file)} first.`);
+  // npm accepts a byte order mark.
+  const text = (await readFile(file, "utf8")).replace(/^\uFEFF/, "");
+  const value: unknown = parse(text, errors, { allowTrailingComma: true });
+  if (errors.length > 0) {
+    throw new ConfigurationError(`${file} is not valid JSON. Correct ${basename(file)} first.`);
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  throw new ConfigurationError(`${file} contains no JSON object. Correct ${basename(file)} first.`);
 }
 
 /**

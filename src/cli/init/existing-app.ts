@@ -1,19 +1,27 @@
-import { basename } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { ConfigurationError } from "../../errors.ts";
 import { newDatabaseUrl } from "./database-url.ts";
 import { addLines, isIgnored, type JsonValue, setValues } from "./edit-files.ts";
 import { nextSteps } from "./next-steps.ts";
-import type { PackageManager } from "./package-manager.ts";
+import { addCommand, type PackageManager } from "./package-manager.ts";
 import { type FileChange, newFiles, type Plan } from "./plan.ts";
-import { type Project, serverFile, sourceExtension } from "./project.ts";
+import { type Project, sourceExtension } from "./project.ts";
 import { templateFiles } from "./templates.ts";
 import { importExtension, neededOptions } from "./tsconfig.ts";
-import { ownVersion, VERSIONS } from "./versions.ts";
+import { ownVersion, tooOld, VERSIONS } from "./versions.ts";
 
 /** Returns the plan that adds Sallyport to a project. */
 export async function planExistingApp(project: Project, manager: PackageManager): Promise<Plan> {
-  const { folder, sources, packageJson, packages, typescript } = project;
-  // A project that names another app already has its files.
-  const named = packageJson.sallyport?.app;
+  const { folder, sources, packages, typescript } = project;
+  const [old] = tooOld(packages);
+  if (old) {
+    throw new ConfigurationError(
+      `package.json contains ${old.name} ${old.range}, but the new files need ${old.oldest} or newer. Update it first: ${addCommand(manager, `${old.name}@latest`)}`,
+    );
+  }
+  // A project that names an app already has its files.
+  const named = existingApp(project);
   const { changes, kept } = named
     ? { changes: [], kept: [named] }
     : newFiles(folder, await addedFiles(project));
@@ -34,6 +42,12 @@ export async function planExistingApp(project: Project, manager: PackageManager)
     kept,
     next: nextSteps(project, manager),
   };
+}
+
+/** Returns the path of the app that package.json names, if the file exists. */
+function existingApp({ folder, packageJson }: Project): string | undefined {
+  const app = packageJson.sallyport?.app;
+  return typeof app === "string" && existsSync(join(folder, app)) ? app : undefined;
 }
 
 /** Returns the texts of the files that `init` adds, by path. */
@@ -100,12 +114,17 @@ function packageValues(project: Project, app: string, manager: PackageManager): 
     const options = needsServer(project) ? "--embedded-postgres " : "";
     wanted.push([["scripts", script], `sallyport dev ${options}-- ${command}`]);
   }
-  if (packageJson.sallyport?.app === undefined) wanted.push([["sallyport", "app"], app]);
+  if (existingApp(project) === undefined && packageJson.sallyport?.app !== app)
+    wanted.push([["sallyport", "app"], app]);
   return wanted;
 }
 
 /** Returns whether `sallyport dev` starts a PostgreSQL server for the project. */
 const needsServer = ({ database, hasDatabaseUrl }: Project) => database === "postgres" && !hasDatabaseUrl;
+
+/** Programs that start a server, or several programs. */
+const SERVER_COMMAND =
+  /\b(?:node|tsx|bun|ts-node|ts-node-dev|nodemon|next|nest|fastify|concurrently|turbo|run-p)\b/;
 
 /** A command that only starts a file. With `--run` and `--test`, Node.js starts others. */
 const PLAIN_COMMAND = /^(?:node|tsx|bun)(?: (?!--run|--test)--[\w=./-]+)* [\w/-]*\.[\w./-]*$/;
@@ -117,17 +136,19 @@ const PLAIN_COMMAND = /^(?:node|tsx|bun)(?: (?!--run|--test)--[\w=./-]+)* [\w/-]
  * so a script that only starts such a program is replaced by its command.
  */
 function devCommand(project: Project, manager: PackageManager): string {
-  const { framework, sources, packageJson, language } = project;
-  const script = ["dev", "start"].find((name) => packageJson.scripts?.[name]);
+  const { framework, sources, server, packageJson, language } = project;
+  const { scripts = {} } = packageJson;
+  const named = ["dev", "start"].filter((name) => scripts[name]);
+  // A script such as `vite` starts only the page.
+  const script = named.find((name) => SERVER_COMMAND.test(scripts[name] ?? "")) ?? named[0];
   if (script) {
-    const command = packageJson.scripts?.[script] ?? "";
-    const hasHooks = [`pre${script}`, `post${script}`].some((name) => packageJson.scripts?.[name]);
+    const command = scripts[script] ?? "";
+    const hasHooks = [`pre${script}`, `post${script}`].some((name) => scripts[name]);
     return PLAIN_COMMAND.test(command) && !hasHooks ? command : `${manager} run ${script}`;
   }
   if (framework === "next") return "next dev";
   const isTypeScript = language === "typescript";
-  const file = serverFile(project) ?? `${sources}server.${isTypeScript ? "ts" : "js"}`;
-  return `${isTypeScript ? "tsx" : "node"} ${file}`;
+  return `${isTypeScript ? "tsx" : "node"} ${server ?? `${sources}server.${isTypeScript ? "ts" : "js"}`}`;
 }
 
 async function envChange(project: Project): Promise<FileChange | undefined> {
@@ -140,7 +161,8 @@ async function gitignoreChange(project: Project): Promise<FileChange | undefined
   const { folder, database } = project;
   if (database === "postgres" && !needsServer(project)) return undefined;
   const name = database === "sqlite" ? "data/" : ".env";
-  return addLines(folder, ".gitignore", [name], (text) => isIgnored(text, name));
+  const lines = existsSync(join(folder, ".gitignore")) ? [name] : ["node_modules/", name];
+  return addLines(folder, ".gitignore", lines, (text) => isIgnored(text, name));
 }
 
 function withExtension(text: string, extension: string): string {

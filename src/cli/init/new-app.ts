@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from "node:fs";
 import { basename } from "node:path";
 import { applyEdits, modify } from "jsonc-parser";
 import { ConfigurationError } from "../../errors.ts";
@@ -13,6 +14,12 @@ import { ownVersion } from "./versions.ts";
  * @throws ConfigurationError if the folder already contains a file of the template
  */
 export async function planNewApp(folder: string, name: TemplateName, manager: PackageManager): Promise<Plan> {
+  const code = existsSync(folder) ? readdirSync(folder).filter((file) => /\.[cm]?[jt]sx?$/.test(file)) : [];
+  if (code.length > 0) {
+    throw new ConfigurationError(
+      `${folder} contains ${code.slice(0, 3).join(", ")}, but no package.json. Run "${manager} init" first to add Sallyport to this app, or use an empty folder.`,
+    );
+  }
   const files = new Map(await templateFiles(TEMPLATES[name].folders));
   for (const [path, text] of files) files.set(path, filledIn(path, text, folder));
   const { changes, kept } = newFiles(folder, files);

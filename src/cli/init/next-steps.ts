@@ -1,5 +1,6 @@
-import { type PackageManager, runCommand } from "./package-manager.ts";
-import { type Project, serverFile, sourceExtension } from "./project.ts";
+import { dirname, relative } from "node:path";
+import { execCommand, type PackageManager, runCommand } from "./package-manager.ts";
+import { type Project, sourceExtension } from "./project.ts";
 import { authenticateLines, pageLines, serverLines } from "./server-code.ts";
 import { importExtension, resolutionChange } from "./tsconfig.ts";
 
@@ -11,6 +12,9 @@ export function nextSteps(project: Project, manager: PackageManager): readonly s
   const change = resolutionChange(typescript);
   return [
     ...(change ? [`Set ${change} in tsconfig.json, so that TypeScript finds "sallyport/client".`] : []),
+    ...(rejectsModules(project)
+      ? ["Update TypeScript to 5.8 or newer: older versions reject imports of ES modules in CommonJS."]
+      : []),
     `Add these lines to ${framework === "next" ? "the configuration" : "your server"}:`,
     ...indented(serverLines(project, relativeImport(project))),
     `Return your signed-in user from "authenticate" in ${sources}sallyport/sallyport${sourceExtension(project)}, for example:`,
@@ -19,16 +23,33 @@ export function nextSteps(project: Project, manager: PackageManager): readonly s
       ? "Connect from a client component. Pass it process.env.SALLYPORT_URL of the server as url:"
       : "Connect from a page:",
     ...indented(pageLines(project)),
+    ...(hasCommand(project)
+      ? []
+      : ['The server was not found. Correct the command after -- in the script "dev:sallyport".']),
     runCommand(manager, "dev:sallyport"),
-    "npx sallyport users grant <user id> chat.use",
+    execCommand(manager, "sallyport users grant <user id> chat.use"),
+    "For production, and for more about your framework, read node_modules/sallyport/docs/deployment.md and frameworks.md.",
   ];
+}
+
+/** TypeScript before 5.8 reports TS1479 for each import of an ES module in a CommonJS file. */
+function rejectsModules({ language, framework, isServerModule, typescript }: Project): boolean {
+  const { major, minor } = typescript;
+  const isCommonJs = language === "typescript" && framework !== "next" && !isServerModule;
+  return isCommonJs && major === 5 && minor !== undefined && minor < 8;
+}
+
+/** Returns whether the script `dev:sallyport` runs a script or a file that exists. */
+function hasCommand({ framework, server, packageJson: { scripts = {} } }: Project): boolean {
+  return framework === "next" || server !== undefined || Boolean(scripts.dev ?? scripts.start);
 }
 
 /** Returns the module specifier of the app in the server of the project. */
 function relativeImport(project: Project): string {
-  const { sources, language, typescript } = project;
+  const { sources, server, language, typescript } = project;
   const extension = language === "typescript" ? importExtension(typescript) : sourceExtension(project);
-  const server = serverFile(project);
-  const folder = server === undefined || server.startsWith(sources) ? "" : sources;
-  return `./${folder}sallyport/sallyport${extension}`;
+  const path = `${sources}sallyport/sallyport${extension}`;
+  if (server === undefined) return `./${path.slice(sources.length)}`;
+  const specifier = relative(dirname(server), path).replaceAll("\\", "/");
+  return specifier.startsWith(".") ? specifier : `./${specifier}`;
 }

@@ -21,7 +21,7 @@ const LOCK_FILES: readonly (readonly [string, PackageManager])[] = [
  * Returns the package manager of a folder, which is the first of these:
  *
  * - `packageManager` of package.json or the lock file, in the folder or in a parent folder up to
- *   the root of the Git repository
+ *   the root of the Git repository or of the workspace
  * - the package manager that runs this process, such as `pnpm create`
  * - npm
  */
@@ -46,16 +46,35 @@ function declaredIn(folder: string): PackageManager | undefined {
   return PACKAGE_MANAGERS.find((name) => String(packageManager).startsWith(`${name}@`));
 }
 
-/** Returns the folder and its parents up to the Git repository, or only the folder outside of one. */
+/** Returns the folder and its parents up to the repository or workspace, or only the folder outside of one. */
 function foldersOfRepository(folder: string): readonly string[] {
   const folders = [folder];
-  for (let current = folder; !existsSync(join(current, ".git")); ) {
+  for (let current = folder; !isRoot(current); ) {
     const parent = dirname(current);
     if (parent === current) return [folder];
     folders.push(parent);
     current = parent;
   }
   return folders;
+}
+
+function isRoot(folder: string): boolean {
+  if ([".git", "pnpm-workspace.yaml"].some((name) => existsSync(join(folder, name)))) return true;
+  const file = join(folder, "package.json");
+  if (!existsSync(file)) return false;
+  const { workspaces } = (parse(readFileSync(file, "utf8")) ?? {}) as { readonly workspaces?: unknown };
+  return workspaces !== undefined;
+}
+
+/** Returns the command that runs a program of an installed package. */
+export function execCommand(manager: PackageManager, program: string): string {
+  const prefix = { npm: "npx", pnpm: "pnpm exec", yarn: "yarn", bun: "bunx" }[manager];
+  return `${prefix} ${program}`;
+}
+
+/** Returns the command that adds a package. */
+export function addCommand(manager: PackageManager, name: string): string {
+  return `${manager} ${manager === "npm" ? "install" : "add"} ${name}`;
 }
 
 /** Returns the command that runs a script of package.json. */

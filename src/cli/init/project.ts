@@ -10,6 +10,7 @@ export type Database = (typeof DATABASES)[number];
 /** The parts of a package.json that `init` reads. */
 interface PackageJson {
   readonly type?: string;
+  readonly main?: string;
   readonly scripts?: Readonly<Record<string, string>>;
   readonly sallyport?: { readonly app?: string };
   readonly dependencies?: Readonly<Record<string, string>>;
@@ -21,8 +22,12 @@ export interface Project {
   readonly folder: string;
   readonly framework: Framework;
   readonly database: Database;
-  /** Folder of the sources: `src/`, or an empty text. */
+  /** Folder of the sources, such as `src/`, or an empty text. The new files are placed in it. */
   readonly sources: string;
+  /** Path of the file that starts the server, such as `src/server.ts`, if it was found. */
+  readonly server: string | undefined;
+  /** The text of that file, or an empty text. */
+  readonly serverText: string;
   readonly packageJson: PackageJson;
   readonly packages: Readonly<Record<string, string>>;
   readonly typescript: TypeScript;
@@ -59,15 +64,13 @@ export async function readProject(folder: string, database?: Database): Promise<
   const hasDatabaseUrl = [".env", ".env.local", ".env.development"].some((file) =>
     containsDatabaseUrl(join(folder, file)),
   );
-  const sources = (framework === "next" ? isNextInSrc(folder) : existsSync(join(folder, "src")))
-    ? "src/"
-    : "";
+  const server = framework === "next" ? undefined : serverFile(folder, packageJson);
+  const serverText = server === undefined ? "" : readFileSync(join(folder, server), "utf8");
+  const sources = framework === "next" ? (isNextInSrc(folder) ? "src/" : "") : sourcesOf(folder, server);
   const isTypeScript =
     typescript.options !== undefined ||
     "typescript" in packages ||
-    (framework === "next"
-      ? !hasPagesInJavaScript(join(folder, sources))
-      : /\.[cm]?ts$/.test(serverFile({ folder, sources }) ?? ""));
+    (framework === "next" ? !hasPagesInJavaScript(join(folder, sources)) : /\.[cm]?ts$/.test(server ?? ""));
   return {
     folder,
     packageJson,
@@ -75,22 +78,44 @@ export async function readProject(folder: string, database?: Database): Promise<
     framework,
     database: database ?? ("pg" in packages || hasDatabaseUrl ? "postgres" : "sqlite"),
     sources,
+    server,
+    serverText,
     typescript,
     language: isTypeScript ? "typescript" : "javascript",
     isModule: packageJson.type === "module",
-    isServerModule: isServerModule({ folder, sources, packageJson, typescript }),
+    isServerModule: isServerModule({ server, serverText, packageJson, typescript }),
     hasBundler: BUNDLERS.some((name) => name in packages),
     hasDatabaseUrl,
   };
 }
 
-/** Returns the path of the file that starts the server, such as `src/server.ts`, if it has a usual name. */
-export function serverFile({ folder, sources }: Pick<Project, "folder" | "sources">): string | undefined {
-  return [...new Set([sources, ""])]
-    .flatMap((path) =>
-      SERVER_NAMES.flatMap((name) => SERVER_EXTENSIONS.map((extension) => `${path}${name}.${extension}`)),
-    )
-    .find((path) => existsSync(join(folder, path)));
+/**
+ * Returns the path of the file that starts the server: that of a script, `main` of package.json, or a
+ * usual name. Compiled files are ignored.
+ */
+function serverFile(folder: string, { scripts = {}, main }: PackageJson): string | undefined {
+  const named = ["dev", "start"].flatMap((name) =>
+    [...(scripts[name] ?? "").matchAll(/(?:^|\s)(?:\.\/)?([\w./-]+\.[cm]?[jt]s)(?=\s|$)/g)].map(
+      ([, path]) => path,
+    ),
+  );
+  const usual = ["src/", "", "server/"].flatMap((path) =>
+    SERVER_NAMES.flatMap((name) => SERVER_EXTENSIONS.map((extension) => `${path}${name}.${extension}`)),
+  );
+  return [...named, main, ...usual].find(
+    (path) =>
+      path !== undefined &&
+      !/^(?:dist|build|out|lib)\//.test(path) &&
+      /\.[cm]?[jt]s$/.test(path) &&
+      existsSync(join(folder, path)),
+  );
+}
+
+/** Returns the folder of the server. New files beside a program in `bin/` would be unusual. */
+function sourcesOf(folder: string, server: string | undefined): string {
+  if (server === undefined) return existsSync(join(folder, "src")) ? "src/" : "";
+  const [parent = ""] = /^(?:[^/]+\/)+/.exec(server) ?? [];
+  return parent === "bin/" ? "" : parent;
 }
 
 /**
@@ -98,18 +123,17 @@ export function serverFile({ folder, sources }: Pick<Project, "folder" | "source
  * package.json, else by its syntax. TypeScript compiles `.ts` files without `type` to CommonJS.
  */
 function isServerModule({
-  folder,
-  sources,
+  server,
+  serverText,
   packageJson,
   typescript,
-}: Pick<Project, "folder" | "sources" | "packageJson" | "typescript">): boolean {
-  const file = serverFile({ folder, sources });
-  const [, extension = ""] = /\.(\w+)$/.exec(file ?? "") ?? [];
+}: Pick<Project, "server" | "serverText" | "packageJson" | "typescript">): boolean {
+  const [, extension = ""] = /\.(\w+)$/.exec(server ?? "") ?? [];
   if (extension.startsWith("m")) return true;
   if (extension.startsWith("c")) return false;
-  if (packageJson.type !== undefined || file === undefined) return packageJson.type === "module";
+  if (packageJson.type !== undefined) return packageJson.type === "module";
   if (extension === "ts" && typescript.options !== undefined) return false;
-  return /^\s*(?:import|export)\b/m.test(readFileSync(join(folder, file), "utf8"));
+  return /^\s*(?:import|export)\b/m.test(serverText);
 }
 
 /** Returns the extension of new source files, which are ES modules: `.ts`, `.js` or `.mjs`. */

@@ -6,6 +6,8 @@ interface FrameworkCode {
   readonly names: { readonly adapter: string; readonly request?: string };
   /** The import of the type of a request, in TypeScript. */
   readonly type?: string;
+  /** Finds the variable of the server, and its usual name. `SERVER` in a line stands for it. */
+  readonly variable: { readonly pattern: RegExp; readonly usual: string };
   /** The lines that pass requests to Sallyport. */
   readonly mount: readonly string[];
   /** The lines of a route. The answer is the value of the expression `content`. */
@@ -20,9 +22,10 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
   express: {
     names: { adapter: "expressMiddleware", request: "expressRequest" },
     type: 'import type express from "express";',
-    mount: ["app.use(expressMiddleware(sallyport)); // after the session, before body parsers"],
+    variable: { pattern: /(\w+)\s*=\s*express\(/, usual: "app" },
+    mount: ["SERVER.use(expressMiddleware(sallyport)); // after the session, before body parsers"],
     route: (path, type, content) => [
-      `app.get("${path}", (request, response) => response.type("${type}").send(${content}));`,
+      `SERVER.get("${path}", (request, response) => response.type("${type}").send(${content}));`,
     ],
     authenticate: [
       "authenticate: (request) => {",
@@ -34,9 +37,10 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
   fastify: {
     names: { adapter: "fastifyPlugin", request: "fastifyRequest" },
     type: 'import type { FastifyRequest } from "fastify";',
-    mount: ["fastify.register(fastifyPlugin(sallyport));"],
+    variable: { pattern: /(\w+)\s*=\s*fastify\(/i, usual: "fastify" },
+    mount: ["SERVER.register(fastifyPlugin(sallyport)); // after the session"],
     route: (path, type, content) => [
-      `fastify.get("${path}", (request, reply) => reply.type("${MIME_TYPES[type]}").send(${content}));`,
+      `SERVER.get("${path}", (request, reply) => reply.type("${MIME_TYPES[type]}").send(${content}));`,
     ],
     authenticate: [
       "authenticate: (request) => {",
@@ -48,9 +52,10 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
   hono: {
     names: { adapter: "honoMiddleware", request: "honoContext" },
     type: 'import type { Context } from "hono";',
-    mount: ["app.use(honoMiddleware(sallyport)); // after the session"],
+    variable: { pattern: /(\w+)\s*=\s*new Hono\b/, usual: "app" },
+    mount: ["SERVER.use(honoMiddleware(sallyport)); // after the session"],
     route: (path, type, content) => [
-      `app.get("${path}", (context) => context.body(${content}, 200, { "content-type": "${MIME_TYPES[type]}" }));`,
+      `SERVER.get("${path}", (context) => context.body(${content}, 200, { "content-type": "${MIME_TYPES[type]}" }));`,
     ],
     authenticate: [
       "authenticate: (request) => {",
@@ -61,6 +66,7 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
   },
   node: {
     names: { adapter: "nodeListener" },
+    variable: { pattern: /createServer\((\w+)\)/, usual: "app" },
     mount: ["createServer(nodeListener(sallyport, { next })).listen(Number(process.env.PORT || 3000));"],
     route: (path, type, content) => [
       `if (request.url === "${path}") {`,
@@ -75,6 +81,14 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
     ],
   },
 };
+
+/** With express-session. The field of the user depends on the app. */
+const EXPRESS_SESSION = [
+  "authenticate: (request) => {",
+  "  const own = expressRequest<express.Request & { session: { userId?: string } }>(request);",
+  "  return own?.session.userId ? { userId: own.session.userId, sessionId: own.sessionID } : null;",
+  "},",
+];
 
 /** With better-auth, as in the template next-better-auth. */
 const NEXT_AUTHENTICATE = [
@@ -91,15 +105,15 @@ const NEXT_AUTHENTICATE = [
  * @param app the module specifier of the Sallyport object
  */
 export function serverLines(project: Project, app: string): readonly string[] {
-  const { framework, hasBundler } = project;
+  const { framework, hasBundler, serverText } = project;
   if (framework === "next") return ['serverExternalPackages: ["sallyport"], // in next.config'];
-  const { names, mount, route } = CODE[framework];
+  const { names, variable, mount, route } = CODE[framework];
   const url = "JSON.stringify({ url: process.env.SALLYPORT_URL })";
   const routes = [
     ...route("/config.json", "json", url),
     ...(hasBundler ? [] : route("/sallyport-client.js", "js", "client")),
   ];
-  return [
+  const lines = [
     ...(hasBundler ? [] : [importLine(project, "readFileSync", "node:fs")]),
     ...(framework === "node" ? httpImports(project) : []),
     importLine(project, names.adapter, `sallyport/adapters/${framework}`),
@@ -109,12 +123,16 @@ export function serverLines(project: Project, app: string): readonly string[] {
     ...mount,
     ...(framework === "node" ? [] : routes),
   ];
+  const [, name = variable.usual] = variable.pattern.exec(serverText) ?? [];
+  return lines.map((line) => line.replace("SERVER", name));
 }
 
 function httpImports(project: Project): readonly string[] {
   const types = 'import type { IncomingMessage, ServerResponse } from "node:http";';
   return [
-    importLine(project, "createServer", "node:http"),
+    ...(/\bcreateServer\b/.test(project.serverText)
+      ? []
+      : [importLine(project, "createServer", "node:http")]),
     ...(project.language === "typescript" ? [types] : []),
   ];
 }
@@ -126,16 +144,18 @@ function nextFunction({ language }: Project, routes: readonly string[]): readonl
   return [
     `function next(${parameters}) {`,
     ...routes.map((line) => `  ${line}`),
-    "  return app(request, response); // your own listener",
+    "  return SERVER(request, response); // your own listener",
     "}",
   ];
 }
 
 /** Returns the lines with which `authenticate` returns the signed-in user, and their import. */
 export function authenticateLines(project: Project): readonly string[] {
-  const { framework, language } = project;
+  const { framework, language, packages } = project;
   if (framework === "next") return NEXT_AUTHENTICATE;
-  const { names, type, authenticate } = CODE[framework];
+  const { names, type } = CODE[framework];
+  const hasSessions = framework === "express" && "express-session" in packages;
+  const authenticate = hasSessions ? EXPRESS_SESSION : CODE[framework].authenticate;
   const untyped = (line: string) => line.replace(/<.*>(?=\()/, "");
   return [
     // The file of the Sallyport object is an ES module in each app.
@@ -150,7 +170,8 @@ export function pageLines({ framework, hasBundler }: Project): readonly string[]
   const connect = [
     'const socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });',
     'socket.on("message", (message) => console.log(message));',
-    'socket.on("denied", ({ message }) => console.log(message));',
+    'socket.on("denied", ({ error, reference }) => console.log(error, reference));',
+    'socket.on("error", ({ message }) => console.log(message));',
   ];
   const config = 'const { url } = await (await fetch("/config.json")).json();';
   if (framework === "next") return ['import { connect } from "sallyport/client";', ...connect];

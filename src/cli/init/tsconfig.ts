@@ -16,6 +16,8 @@ export interface CompilerOptions {
 export interface TypeScript {
   /** The major version, or undefined if it is unknown. */
   readonly major: number | undefined;
+  /** The minor version, or undefined if TypeScript is not installed. */
+  readonly minor: number | undefined;
   /** The options of tsconfig.json and its bases, or undefined without a tsconfig.json. */
   readonly options: CompilerOptions | undefined;
   /** Whether every base of tsconfig.json was read. */
@@ -25,19 +27,24 @@ export interface TypeScript {
 /** @throws ConfigurationError if tsconfig.json is not valid JSON */
 export async function readTypeScript(folder: string, range: string | undefined): Promise<TypeScript> {
   const file = join(folder, "tsconfig.json");
-  const major = majorOf(folder, range);
-  if (!existsSync(file)) return { major, options: undefined, isComplete: true };
-  return { major, ...(await readOptions(file)) };
+  const [major = majorOf(range), minor] = installedVersion(folder);
+  if (!existsSync(file)) return { major, minor, options: undefined, isComplete: true };
+  return { major, minor, ...(await readOptions(file)) };
 }
 
-/** Returns the major version of TypeScript that is installed, else that of the range. */
-function majorOf(folder: string, range: string | undefined): number | undefined {
+/** Returns the major and minor version of TypeScript that is installed, or nothing. */
+function installedVersion(folder: string): readonly number[] {
   try {
     const file = createRequire(join(folder, "package.json")).resolve("typescript/package.json");
-    return Number.parseInt((JSON.parse(readFileSync(file, "utf8")) as { version: string }).version, 10);
+    const { version } = JSON.parse(readFileSync(file, "utf8")) as { readonly version: string };
+    return version.split(".", 2).map(Number);
   } catch {
-    // TypeScript is not installed.
+    return [];
   }
+}
+
+/** Returns the major version of a range. */
+function majorOf(range: string | undefined): number | undefined {
   if (range === "latest" || range === "next" || range === "*") return 6;
   const [, digits] = /^[^\da-z]*(\d+)/.exec(range ?? "") ?? [];
   return digits === undefined ? undefined : Number(digits);
