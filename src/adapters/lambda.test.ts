@@ -266,7 +266,7 @@ describe("a Lambda function", () => {
   test("needs the view option unless the app has one view, and can map routes to other views", async () => {
     const views = ["/ws/chat", "/ws/moderation"];
     expect(() => lambdaHandler(recordingApp(views).app)).toThrow(
-      /Set the option view to one of: \/ws\/chat, \/ws\/moderation\./,
+      /Set the option view to one of these, and routes for the others: \/ws\/chat, \/ws\/moderation\./,
     );
     expect(() => lambdaHandler(recordingApp([]).app)).toThrow(/the app has 0 views/);
     expect(() => lambdaHandler(recordingApp().app, { view: "/ws/cat" })).toThrow(

@@ -174,7 +174,7 @@ function onlyView({ viewPaths }: LambdaApp): string {
   if (path !== undefined && others.length === 0) return path;
   throw new ConfigurationError(
     `lambdaHandler(): the app has ${viewPaths.length} views, so the view of $connect and $default is not known. ` +
-      `Set the option view to one of: ${viewPaths.join(", ") || "none"}.`,
+      `Set the option view to one of these, and routes for the others: ${viewPaths.join(", ") || "none"}.`,
   );
 }
 

@@ -109,18 +109,21 @@ async function applyChange(
   };
 }
 
-/** Returns how many connections were closed and channels were left, in the words of a dry run. */
+function counted(count: number, noun: string): string {
+  return count === 1 ? `1 ${noun} was` : `${count} ${noun}s were`;
+}
+
+/** Returns how many connections were closed, and how many channels other connections left. */
 function endedLines(ended: EndedAccess): readonly string[] {
   const { closedConnections, leftChannels, uncheckedConnections, isComplete } = ended;
-  const closed =
-    closedConnections === 1
-      ? "1 open connection was closed"
-      : `${closedConnections} open connections were closed`;
-  const left = leftChannels === 1 ? "1 channel was left" : `${leftChannels} channels were left`;
-  const effects =
-    closedConnections + leftChannels + uncheckedConnections === 0
-      ? "No open connection was affected."
-      : `${closed}, ${left}.`;
+  const ends = [
+    ...(closedConnections === 0 ? [] : [`${counted(closedConnections, "open connection")} closed`]),
+    ...(leftChannels === 0 ? [] : [`${counted(leftChannels, "channel")} left`]),
+  ];
+  const hasNone = ends.length === 0 && uncheckedConnections === 0;
+  const effects = hasNone
+    ? "No open connection was affected."
+    : `${ends.join(", ") || "No connection was closed"}.`;
   const isKnown = isComplete || closedConnections + leftChannels > 0;
   return [
     ...(isKnown ? [effects] : []),

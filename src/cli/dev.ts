@@ -18,7 +18,7 @@ import {
 } from "./dev/gateways.ts";
 import { onKeys } from "./dev/keys.ts";
 import { LambdaServer, remoteFunction } from "./dev/lambda-function.ts";
-import { acceptsConnections } from "./dev/listening.ts";
+import { acceptsConnections, tokenRouteProblem } from "./dev/listening.ts";
 import { ManagedProcess } from "./dev/managed-process.ts";
 import { MigrationReport } from "./dev/migration-report.ts";
 import { gatewayPort, type Ports, portsOf, serverPort } from "./dev/ports.ts";
@@ -150,7 +150,11 @@ async function runDev(run: Run): Promise<void> {
     waiting.signal.addEventListener("abort", () => clearTimeout(remind));
     void acceptsConnections(port, waiting.signal).then((isUp) => {
       clearTimeout(remind);
-      if (isUp) log.print({ type: "ready" }, [`The server accepts connections on port ${ports.server}.`]);
+      if (!isUp) return;
+      log.print({ type: "ready" }, [`The server accepts connections on port ${ports.server}.`]);
+      void tokenRouteProblem(ports.server, sallyport.tokenPath, waiting.signal).then((problem) => {
+        if (problem !== undefined) terminal.complain(problem);
+      });
     });
     while (!(await stop.within(DENIALS_EVERY_MS))) await log.printDenials();
     if (exitCode === 0)

@@ -3,17 +3,19 @@ import type { Command } from "commander";
 import type { GatewayStatus, OnStep, Plan, Provisioner } from "../aws/provisioning.ts";
 import { ConfigurationError } from "../errors.ts";
 import { printable } from "../format-value.ts";
+import { INTERNAL } from "../internal.ts";
 import { loadingFailure } from "../optional-packages.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { actor, withReason } from "./change.ts";
 import { type Format, print, type Report, withJson } from "./report.ts";
-import type { Terminal } from "./terminal.ts";
+import { quoted, type Terminal } from "./terminal.ts";
 
 export const NAME = ["[name]", "the name of the gateway, if the app defines several"] as const;
 const REQUIRED_NAME = ["<name>", "the name of the gateway"] as const;
 
 interface ProvisioningFormat extends Format {
+  readonly all?: boolean;
   readonly reason?: string;
   readonly yes?: boolean;
 }
@@ -28,7 +30,12 @@ export function addProvisioning(gateway: Command, terminal: Terminal): void {
 
   provisioning(add("plan", "Show what apply would change at AWS, and change nothing", NAME), terminal, plan);
   provisioning(
-    withReason(add("apply", "Create or update the gateway at AWS as the app defines it", NAME)),
+    withReason(
+      add("apply", "Create or update the gateway at AWS as the app defines it", NAME).option(
+        "--all",
+        "apply each gateway that the app defines",
+      ),
+    ),
     terminal,
     (provisioner) => apply(terminal, provisioner),
   );
@@ -74,20 +81,54 @@ function provisioning(
   withJson(command).action(() =>
     withApp(terminal.app(), async (sallyport) => {
       const options = command.opts<ProvisioningFormat>();
-      const [name] = command.args;
       const abort = new AbortController();
       const onSignal = () => abort.abort();
       // A second signal ends the process immediately.
       for (const signal of SIGNALS) process.once(signal, onSignal);
-      const provisioner = await provisionerOf(sallyport, name, options.reason, abort.signal);
+      const run = async (name: string | undefined) => {
+        const provisioner = await provisionerOf(sallyport, name, options.reason, abort.signal);
+        try {
+          return await work(provisioner, options, name ?? provisioner.name);
+        } finally {
+          await provisioner.close();
+        }
+      };
       try {
-        print(terminal, options, await work(provisioner, options, name ?? provisioner.name));
+        const [name] = command.args;
+        if (options.all) await runAll(terminal, options, namesOf(sallyport, name), run);
+        else print(terminal, options, await run(name));
       } finally {
-        await provisioner.close();
         for (const signal of SIGNALS) process.off(signal, onSignal);
       }
     }),
   );
+}
+
+/** @throws ConfigurationError if a name is passed too, or the app defines no gateway */
+function namesOf(sallyport: Sallyport, name: string | undefined): readonly (string | undefined)[] {
+  if (name !== undefined) {
+    throw new ConfigurationError(`Pass the name ${quoted(name)} or --all, but not both.`);
+  }
+  const names = [...sallyport[INTERNAL].provisioning.definitions.keys()];
+  return names.length > 0 ? names : [undefined];
+}
+
+/** Runs a command for each gateway, and prints one report. The first error ends it. */
+async function runAll(
+  terminal: Terminal,
+  options: ProvisioningFormat,
+  names: readonly (string | undefined)[],
+  run: (name: string | undefined) => Promise<Report>,
+): Promise<void> {
+  const json: unknown[] = [];
+  for (const name of names) {
+    const report = await run(name);
+    json.push({ gateway: name, ...(report.json as object) });
+    // The address of a gateway is not lost if a later one fails.
+    if (!options.json)
+      print(terminal, options, { ...report, lines: [`Gateway "${name}":`, ...report.lines] });
+  }
+  if (options.json) print(terminal, options, { json, lines: [] });
 }
 
 /** Imports the module on demand, because it imports the AWS SDK. */

@@ -194,11 +194,11 @@ async function show(sallyport: Sallyport, text: string): Promise<Report> {
   const stored = await sallyport.access.users.get(id);
   const details = stored ?? { id, isActive: true, isSuperuser: false, groups: [], grants: [] };
   const names = await namesOf(sallyport, [id]);
+  const unknown = stored ? [] : await unknownUserLines(sallyport, id);
   const lines = [
-    `${names.name(id)}: ${stateOf(details)}`,
+    ...(unknown.length > 0 ? unknown : [`${names.name(id)}: ${stateOf(details)}`]),
     `groups: ${details.groups.map(({ name, until }) => `${name}${formatEnd(until)}`).join(", ") || "none"}`,
     ...first(grantLines(details)),
-    ...(stored ? [] : await unknownUserLines(sallyport, id)),
   ];
   return { json: { label: names.label(id), ...details }, lines };
 }

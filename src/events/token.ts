@@ -47,7 +47,7 @@ export async function issueToken(
   const identity = await authenticatedUser(services.auth, http.request);
   if (!identity) {
     throw new UnauthorizedError(
-      "The token request belongs to no session, because authenticate() returned null. Sign in first.",
+      "The token request belongs to no session, because authenticate() returned null. Sign in first. If the user is signed in, check authenticate() and mount the session before Sallyport.",
       {
         reason: "anonymous",
         clientMessage: "Authentication required.",

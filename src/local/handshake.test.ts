@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer, request as httpRequest } from "node:http";
 import type { AddressInfo } from "node:net";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   deadTarget,
   openClient,
@@ -103,6 +103,22 @@ describe("the upgrade", () => {
       expect(backend.calls).toEqual([]);
     },
   );
+
+  test("to a path without a stage is reported once, with the URL to use", async () => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => undefined);
+    onTestFinished(() => warn.mockRestore());
+    const gateway = await startGateway(await startBackend());
+    for (const path of ["/prod", "/prod?ws_token=secret", "/dev\u00e9"]) {
+      await rejectionOf(`ws://127.0.0.1:${gateway.port}${path}`);
+    }
+    const use = `was answered 403, because no stage has this path. Use the URL ws://127.0.0.1:${gateway.port}/dev.`;
+    expect(warn.mock.calls.flat()).toEqual([
+      `sallyport local gateway: a connect to "/prod" ${use}`,
+      `sallyport local gateway: a connect to "/dev%C3%A9" ${use}`,
+    ]);
+    for (let count = 0; count < 20; count++) await rejectionOf(`ws://127.0.0.1:${gateway.port}/${count}`);
+    expect(warn).toHaveBeenCalledTimes(10);
+  });
 
   test("accepts a URL of 4096 characters and rejects a longer one", async () => {
     const backend = await startBackend();

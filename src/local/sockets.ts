@@ -16,6 +16,7 @@ import { errorFrame, routeResponse } from "./route-response.ts";
 import type { Settings } from "./settings.ts";
 import type { Stage } from "./stages.ts";
 import { takeEach } from "./throttling.ts";
+import { UnknownPaths } from "./unknown-paths.ts";
 import { splitUrl } from "./url.ts";
 
 /** The maximum number of upgrades that wait for their `$connect`. More are rejected with 429. */
@@ -68,6 +69,7 @@ export class Sockets {
   readonly #webSockets: WebSocketServer;
   readonly #authorizing = new Set<Duplex>();
   readonly #pageHosts = new PageHosts();
+  readonly #unknownPaths = new UnknownPaths();
   #pendingUpgrades = 0;
   #isShuttingDown = false;
 
@@ -111,6 +113,7 @@ export class Sockets {
     const found = this.#settings.stages.at(host, path);
     const stage = found?.rest === "" ? found.stage : undefined;
     const rejection = this.#checkUpgrade(request, stage);
+    if (!stage) this.#unknownPaths.rejected(request, this.#settings.stages);
     if (rejection !== undefined || !stage) return rejectUpgrade(socket, rejection ?? 403);
     const { deployment } = stage;
     const connection = new Connection({

@@ -148,7 +148,7 @@ function declaredPermissions(
     if (isKnown(permission)) continue;
     throw new ConfigurationError(
       `${owner}: ${field} contains ${JSON.stringify(permission)}, which is not among the permissions given to ` +
-        "createSallyport({ permissions }). Add its definePermissions() set there.",
+        "createSallyport({ permissions }). Correct its name, or add its definePermissions() set there.",
     );
   }
   return Object.freeze([...list]);

@@ -2,6 +2,7 @@ import { type ChildProcess, execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Clock } from "./control-plane/rates.ts";
 import { ControlPlane } from "./control-plane/server.ts";
@@ -162,6 +163,27 @@ test("F55, F56 the commands print the life cycle of a gateway from plan to destr
     code: 0,
     out: 'Gateway "chat" has nothing to remove.\n',
   });
+});
+
+test("apply --all applies each gateway of the app, and prints the address of each", async () => {
+  const env = { TEST_SECOND_GATEWAY: "1", TEST_DATABASE: join(folder, "all.db") };
+  expect((await sallyport(["apply", "chat", "--all"], env)).err).toContain(
+    'Pass the name "chat" or --all, but not both.',
+  );
+  expect((await sallyport(["apply"], env)).err).toContain("Use one of: chat, second.");
+  const cli = [join(root, "bin/sallyport.js"), "migrate"];
+  const app = { SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"), ...env };
+  await promisify(execFile)(process.execPath, cli, { env: { ...process.env, ...app } });
+  const applied = await sallyport(["apply", "--all"], env);
+  expect(applied).toMatchObject({ code: 0 });
+  expect(applied.out).toMatch(/^Gateway "chat":\nAPI .*\nURL [\s\S]*^Gateway "second":\nAPI .*\nURL /m);
+  const again = await sallyport(["apply", "--all", "--json"], env);
+  expect(JSON.parse(again.out)).toEqual([
+    { gateway: "chat", steps: [] },
+    { gateway: "second", steps: [] },
+  ]);
+  for (const name of ["chat", "second"]) await sallyport(["destroy", name, "--yes"], env);
+  expect(aws.apis.all()).toEqual([]);
 });
 
 test("an error is one line that contains what to do", async () => {

@@ -6,7 +6,7 @@ import { ANN, BOB, commandLineWith, document, MODERATE, USE } from "./command-li
 import { revoked, World } from "./world.ts";
 
 const closed = (count: number) =>
-  `${count === 1 ? "1 open connection was" : `${count} open connections were`} closed, 0 channels were left.`;
+  `${count === 1 ? "1 open connection was" : `${count} open connections were`} closed.`;
 
 describe("the command line", () => {
   let world: World;
@@ -178,7 +178,7 @@ describe("the command line", () => {
     );
     expect(ann.received).toEqual([]);
     expect((await app(...revoke)).out).toBe(
-      `${ANN} (u1) no longer has ${MODERATE} directly.\n0 open connections were closed, 1 channel was left.\n`,
+      `${ANN} (u1) no longer has ${MODERATE} directly.\n1 channel was left.\n`,
     );
     await ann.message("sallyport.revoked");
     expect(ann.received).toEqual([revoked("rooms/moderators")]);

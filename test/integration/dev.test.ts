@@ -90,6 +90,7 @@ describe("sallyport dev", () => {
     await closed;
     await dev.printed(/^403 ann@example\.com \/ws\/chat lost chat\.use \(why: [0-9a-f]{12}\)$/m);
     await dev.printed(/^200 ann@example\.com \/ws\/chat disconnected \d+ ms$/m);
+    expect(dev.err).not.toContain("does not pass");
     // The server itself prints no denials.
     expect(dev.err).not.toContain("403");
     expect(await dev.end()).toBe(0);
@@ -157,7 +158,7 @@ describe("sallyport dev", () => {
     await dev.printed(/^403 ann@example\.com \/ws\/chat forbidden needs chat\.moderate /m);
     expect(dev.out).not.toMatch(/^200 .*forbidden/m);
     ann.send("no JSON");
-    await dev.printed(/^400 anonymous \/ws\/chat: /m);
+    await dev.printed(/^400 ann@example\.com \/ws\/chat: /m);
     expect(dev.out.match(/^400 /gm)).toHaveLength(1);
   });
 
@@ -180,6 +181,14 @@ describe("sallyport dev", () => {
     expect(failed).toBeUndefined();
     await copyFile(join(root, "test/processes/dev-app.js"), join(folder, "dev-app.js"));
     await expect.poll(pid).toBeDefined();
+  });
+
+  test("reports a server that does not pass token requests to Sallyport", async () => {
+    const server = 'require("node:http").createServer((_, response) => response.writeHead(404).end())';
+    const { dev } = await startDev(process.execPath, "-e", `${server}.listen(process.env.PORT, "127.0.0.1")`);
+    await dev.printed(
+      /^The server does not pass \/api\/ws-token to Sallyport: GET \S+ returned 404\. Mount /m,
+    );
   });
 
   test("ends with 1 if the server ends by itself", async () => {

@@ -114,8 +114,8 @@ const registerLocal = () => register({ name: "local", endpoint: "http://127.0.0.
 describe("sallyport doctor", () => {
   test("passes for an app that is set up for local development", async () => {
     await migrate();
-    await registerLocal();
-    const { url } = await servePage((_request, response) => response.end("A page."));
+    const { url, port } = await servePage((_request, response) => response.end("A page."));
+    await register({ name: "local", endpoint: `http://127.0.0.1:${port}/dev` });
     const variables = { DOCTOR_OPTIONS: JSON.stringify({ origins: [url] }) };
     const { code, out, err } = await sallyport(["doctor", "--page", url], variables);
     expect(err).toBe("The app prints this line.\n");
@@ -143,7 +143,7 @@ describe("sallyport doctor", () => {
     expect(out).toContain("The app denies POST /api/ws-token without a session (401).");
     expect(out).toContain(`${url} answers with status 200.\n`);
     expect(out).toContain(`Pages of ${url} are allowed to connect.`);
-    expect(out).toContain('ws://localhost:3001/dev (gateway "local") have the same host name.');
+    expect(out).toContain(`ws://localhost:${port}/dev (gateway "local") have the same host name.`);
     expect(code).toBe(0);
   });
 
@@ -496,6 +496,7 @@ describe("sallyport doctor", () => {
         message: 'Gateway "chat" is defined, but not registered in this database.',
         fix: 'npx sallyport gateway apply "chat"',
       },
+      { status: "skipped", message: expect.stringContaining("does not listen") },
     ]);
     expect(local.of("hosts")[0]).toMatchObject({
       status: "warning",
@@ -618,7 +619,11 @@ describe("sallyport doctor", () => {
       message: "No gateway at AWS is defined or registered, so no client can connect in production.",
     });
     expect(none.one("settings")).toMatchObject({ status: "ok" });
-    expect((await doctor()).one("gateways")).toMatchObject({ status: "ok" });
+    expect((await doctor()).one("gateways")).toMatchObject({
+      status: "skipped",
+      message: "The local gateway local does not listen at http://127.0.0.1:3001/dev.",
+      fix: "Run npm run dev.",
+    });
   });
 
   test("reports in production a view to which no gateway leads", async () => {

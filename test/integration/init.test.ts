@@ -529,13 +529,9 @@ describe("sallyport init in an app with another layout", () => {
     [
       "kysely",
       "^0.27.6",
-      "kysely ^0.27.6, but the new files need 0.28 or newer. Update it first: npm install kysely@latest",
+      'kysely ^0.27.6, but the new files need 0.28 or newer. Run "npm install kysely@latest" first.',
     ],
-    [
-      "zod",
-      "~3.23",
-      "zod ~3.23, but the new files need 3.24 or newer. Update it first: npm install zod@latest",
-    ],
+    ["zod", "~3.23", 'zod ~3.23, but the new files need 3.24 or newer. Run "npm install zod@latest" first.'],
     ["zod", "^3.24.0", undefined],
     ["zod", "latest", undefined],
     ["kysely", "workspace:*", undefined],

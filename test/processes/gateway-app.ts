@@ -24,5 +24,8 @@ export const sallyport = createSallyport({
         certificateArn: "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000",
       },
     }),
+    ...(process.env.TEST_SECOND_GATEWAY
+      ? [defineGateway({ name: "second", region: "eu-west-1", target: "https://www.example.com/ws/chat" })]
+      : []),
   ],
 });

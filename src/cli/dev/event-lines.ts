@@ -97,8 +97,13 @@ export class EventLines {
 
   /** Returns the line of a denial or revocation. */
   async ofDenial(decision: Decision): Promise<string> {
-    const { userId } = decision;
-    if (userId === undefined) return formatDenial(decision);
+    const { userId, event, connectionId } = decision;
+    if (userId === undefined) {
+      // A message is denied before its connection is read if it has no valid form.
+      if (event !== "message" || connectionId === undefined) return formatDenial(decision);
+      const user = await this.#userOf(connectionId).catch(() => "-");
+      return formatDenial(user === "-" || user === "anonymous" ? decision : { ...decision, userId: user });
+    }
     const names = await namesOf(this.#sallyport, [userId]).catch(() => undefined);
     return formatDenial({ ...decision, userId: names?.label(userId) ?? userId });
   }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, createConnection, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { TOKEN_METHODS } from "../../protocol/http.ts";
 
 /** Interval between two checks of a port, in milliseconds. */
 const POLL_MS = 50;
@@ -33,4 +34,23 @@ export function canConnect(port: number): Promise<boolean> {
     });
     socket.once("error", () => resolve(false));
   });
+}
+
+/**
+ * Returns why clients get no token from a server, or undefined if its token endpoint is that of
+ * Sallyport, or cannot be requested. Sallyport returns 405 for a GET request.
+ */
+export async function tokenRouteProblem(
+  port: number,
+  path: string,
+  stop: AbortSignal,
+): Promise<string | undefined> {
+  const url = `http://localhost:${port}${path}`;
+  const response = await fetch(url, { redirect: "manual", signal: stop }).catch(() => undefined);
+  await response?.body?.cancel().catch(() => undefined);
+  if (!response || response.headers.get("allow") === TOKEN_METHODS) return undefined;
+  return (
+    `The server does not pass ${path} to Sallyport: GET ${url} returned ${response.status}. ` +
+    "Mount the middleware of Sallyport before the other routes."
+  );
 }

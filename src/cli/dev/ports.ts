@@ -40,12 +40,12 @@ export async function portsOf(options: PortOptions, gateways: number): Promise<P
   }
   if (gateway > 0 && server >= gateway && server <= last) {
     throw new ConfigurationError(
-      `Port ${server} is the port of your server and of a local gateway. Use another --port or --gateway-port.`,
+      `Port ${server} is the port of your server and of a local gateway. Set another PORT or GATEWAY_PORT in .env.`,
     );
   }
   if (await canConnect(server)) {
     throw new ConfigurationError(
-      `Port ${server} is in use, but your server needs it. Stop the other program, or use another --port.`,
+      `Port ${server} is in use, but your server needs it. Stop the other program, or set another PORT in .env.`,
     );
   }
   return { server, gateway, invoke };

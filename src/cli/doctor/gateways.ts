@@ -1,6 +1,7 @@
 import type { GatewayStatus } from "../../aws/provisioning.ts";
 import type { Gateway } from "../../index.ts";
 import { waitAtMost } from "../../timing.ts";
+import { canConnect } from "../dev/listening.ts";
 import { loadProvisioning } from "../gateway-provisioning.ts";
 import { oneLine } from "../terminal.ts";
 import { type Check, type DoctorContext, problem } from "./check.ts";
@@ -40,6 +41,7 @@ export const gatewaysCheck: Check = {
       );
     }
     findings.push(...viewsWithoutGateway(context, gateways));
+    if (!isProduction) findings.push(...(await silentGateways(gateways)));
     for (const { name, secretHashes } of gateways.filter((gateway) => gateway.secretHashes.length > 1)) {
       findings.push(
         warning(
@@ -63,6 +65,15 @@ export const gatewaysCheck: Check = {
     return findings.length > 0 ? findings : [ok(`Registered: ${registered}.`)];
   },
 };
+
+/** Reports the local gateways that do not listen, such as those of a `sallyport dev` that has ended. */
+async function silentGateways(gateways: readonly Gateway[]): Promise<readonly Finding[]> {
+  const findings = gateways.filter(isLocalGateway).map(async ({ name, endpoint }) => {
+    if (await canConnect(Number(new URL(endpoint).port))) return [];
+    return [skipped(`The local gateway ${name} does not listen at ${endpoint}.`, "Run npm run dev.")];
+  });
+  return (await Promise.all(findings)).flat();
+}
 
 /**
  * Reports in production the views to which no gateway leads. The target of a gateway that the app

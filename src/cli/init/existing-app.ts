@@ -17,7 +17,7 @@ export async function planExistingApp(project: Project, manager: PackageManager)
   const [old] = tooOld(packages);
   if (old) {
     throw new ConfigurationError(
-      `package.json contains ${old.name} ${old.range}, but the new files need ${old.oldest} or newer. Update it first: ${addCommand(manager, `${old.name}@latest`)}`,
+      `package.json contains ${old.name} ${old.range}, but the new files need ${old.oldest} or newer. Run "${addCommand(manager, `${old.name}@latest`)}" first.`,
     );
   }
   // A project that names an app already has its files.

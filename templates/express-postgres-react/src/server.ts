@@ -41,7 +41,10 @@ app.delete("/api/session", async (request, response, next) => {
 
 const server = createServer(app);
 const closePage = await servePage(server);
-server.listen(Number(process.env.PORT || 3000), isDevelopment ? "localhost" : undefined);
+const port = Number(process.env.PORT || 3000);
+server.listen(port, isDevelopment ? "localhost" : undefined, () => {
+  if (!isDevelopment) console.log(`The server listens on port ${port}.`);
+});
 process.once("SIGTERM", async () => {
   await closePage();
   server.close(() => void sallyport.close());

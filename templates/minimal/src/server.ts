@@ -71,5 +71,8 @@ const server = createServer(
     },
   }),
 );
-server.listen(Number(process.env.PORT || 3000), isDevelopment ? "localhost" : undefined);
+const port = Number(process.env.PORT || 3000);
+server.listen(port, isDevelopment ? "localhost" : undefined, () => {
+  if (!isDevelopment) console.log(`The server listens on port ${port}.`);
+});
 process.once("SIGTERM", () => server.close(() => void sallyport.close()));

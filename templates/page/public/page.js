@@ -28,7 +28,7 @@ if (user === null) {
   element("status").textContent = "Not signed in";
   element("sign-in").hidden = false;
 } else if (url === null) {
-  element("status").textContent = "No WebSocket URL: start the server with npm run dev.";
+  element("status").textContent = "No WebSocket URL: run npm run dev, or set SALLYPORT_URL in production.";
 } else {
   start();
 }
@@ -50,6 +50,7 @@ function start() {
   socket.on("revoked", ({ scope, reference }) => {
     if (scope === "view") showDenial("Your access has ended.", reference, true);
   });
+  socket.on("error", showError);
   socket.on("message", (message) => {
     if (message.type === "message") showMessage(message);
     else document.getElementById(message.id)?.remove();
@@ -68,7 +69,7 @@ function start() {
   };
 }
 
-/** Shows the error of a call, such as "Permission denied.", and its reference. */
+/** Shows the error of a call or of a connection, such as "Permission denied.", and its reference. */
 function showError({ message, reference }) {
   element("status").textContent = reference ? `${message} Run: npx sallyport why ${reference}` : message;
 }

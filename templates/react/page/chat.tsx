@@ -1,7 +1,7 @@
 "use client";
 
-import { type FormEvent, useEffect, useRef, useState } from "react";
-import { type CallError, connect, type Socket, type SocketState } from "sallyport/client";
+import { type FormEvent, useCallback, useEffect, useRef, useState } from "react";
+import { type CallError, type ClientError, connect, type Socket, type SocketState } from "sallyport/client";
 import type { ChatMessage, ChatView } from "../src/chat-view.ts";
 
 interface Props {
@@ -32,14 +32,16 @@ interface Denial {
 }
 
 export function Chat({ url, user, signOut }: Props) {
-  const { socket, state, denial, messages } = useChat(url);
   const [error, setError] = useState("");
   const list = useRef<HTMLOListElement>(null);
-  useEffect(() => void list.current?.lastElementChild?.scrollIntoView(), [messages]);
-  const show = (failure: unknown) => {
-    const { message, reference } = failure as Partial<CallError> & Error;
+  const show = useCallback((failure: unknown) => {
+    const { message, reference } = failure as CallError | ClientError;
     setError(reference ? `${message} Run: npx sallyport why ${reference}` : message);
-  };
+  }, []);
+  const { socket, state, denial, messages } = useChat(url, show);
+  useEffect(() => void list.current?.lastElementChild?.scrollIntoView(), [messages]);
+  // The error of an earlier state would mislead.
+  useEffect(() => void (state === "reconnecting" || setError("")), [state]);
   const say = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const form = event.currentTarget;
@@ -57,7 +59,7 @@ export function Chat({ url, user, signOut }: Props) {
         <h1>Chat</h1>
         <p id="status" role="status">
           {url === null
-            ? "No WebSocket URL: start the server with npm run dev."
+            ? "No WebSocket URL: run npm run dev, or set SALLYPORT_URL in production."
             : `${user}: ${STATES[state]}`}
         </p>
         <button type="button" onClick={signOut}>
@@ -116,7 +118,7 @@ function Denied({ denial, user, retry }: { denial: Denial; user: string; retry: 
 }
 
 /** Keeps a connection while the component is shown. */
-function useChat(url: string | null) {
+function useChat(url: string | null, onError: (error: ClientError) => void) {
   const socket = useRef<Socket<ChatView, ChatMessage>>(undefined);
   const [state, setState] = useState<SocketState>("connecting");
   const [denial, setDenial] = useState<Denial>();
@@ -136,11 +138,12 @@ function useChat(url: string | null) {
     opened.on("revoked", ({ scope, reference }) => {
       if (scope === "view") setDenial({ reason: "Your access has ended.", reference, lacksPermission: true });
     });
+    opened.on("error", onError);
     opened.on("message", (message) => {
       if (message.type === "message") setMessages((before) => [...before, message]);
       else setMessages((before) => before.filter(({ id }) => id !== message.id));
     });
     return () => opened.close();
-  }, [url]);
+  }, [url, onError]);
   return { socket, state, denial, messages };
 }
