@@ -175,7 +175,9 @@ describe("sallyport init in an app", () => {
     await mkdir(join(folder, "src/app"), { recursive: true });
     const { out } = await init("--yes");
     expect(await read("src/app/ws/chat/[event]/route.ts")).toContain("../sallyport/sallyport");
-    expect(await read("src/sallyport/sallyport.ts")).toContain('from "./chat-view"');
+    const app = await read("src/sallyport/sallyport.ts");
+    expect(app).toContain('from "./chat-view"');
+    expect(app).toContain('void Reflect.get(globalThis, "sallyport")?.flush();');
     expect(await read("src/sallyport/storage.ts")).toContain("sqlite(");
     expect(out).toContain('serverExternalPackages: ["sallyport"]');
     await expect(read(".env")).rejects.toThrow("ENOENT");

@@ -63,7 +63,7 @@ async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>
   }
   if (framework === "next") {
     for (const [path, text] of await templateFiles(["existing-next"])) {
-      texts.set(`${sources}app/${path}`, text);
+      texts.set(`${sources}${path}`, text);
     }
   }
   if (language === "javascript") return inJavaScript(project, texts);
