@@ -6,7 +6,7 @@ import { unknownUserLines } from "./find-user.ts";
 import { parseFutureInstant } from "./instants.ts";
 import { formatDryRun, OTHER_APPS } from "./preview.ts";
 import { type Format, type Report, reporting } from "./report.ts";
-import type { Terminal } from "./terminal.ts";
+import { quoted, type Terminal } from "./terminal.ts";
 
 /** The change that a command makes, and its messages. */
 export interface ChangeCommand {
@@ -39,7 +39,10 @@ export function changing<Options extends ChangeFormat>(
   reporting<Options>(withChangeOptions(command), terminal, async (sallyport, options, args) => {
     const resolved = await resolve(sallyport, args, options);
     const user = userOf(resolved.change);
-    const unknown = user === undefined ? [] : await unknownUserLines(sallyport, user);
+    const unknown =
+      user === undefined
+        ? []
+        : await unknownUserLines(sallyport, user, `User ${quoted(user)} is new: no data was stored before.`);
     if (!options.dryRun) return applyChange(sallyport, resolved, options.reason, unknown);
     const report = await formatDryRun(sallyport, resolved, { by: actor(), reason: options.reason });
     return { ...report, lines: [...report.lines, ...unknown] };

@@ -137,6 +137,7 @@ async function runDev(run: Run): Promise<void> {
     await log.start();
     if (stop.isStopped) return;
     printWelcome(log, run, ports, views, server);
+    reportUnroutedViews(run);
     await server.start();
     await watcher.start();
     const port = ports.invoke || ports.server;
@@ -170,6 +171,19 @@ async function runDev(run: Run): Promise<void> {
     stop.release();
   }
   terminal.end(exitCode);
+}
+
+/** Reports that clients of a function reach its other views by routes only. */
+function reportUnroutedViews({ sallyport, terminal, options }: Run): void {
+  const { viewPaths } = sallyport;
+  if (
+    options.lambda === undefined ||
+    viewPaths.length <= functionRoutes(sallyport, options.route).keys.length + 1
+  )
+    return;
+  terminal.complain(
+    `The app has ${viewPaths.length} views, but the function has too few custom routes. Add --route for each other view: see docs/local-development.md#add-a-view.`,
+  );
 }
 
 /**

@@ -29,10 +29,13 @@ const MAX_COMPARED = 1000;
 /**
  * Returns a line that reports that nothing is stored for a user, with the closest match. Such a name
  * can be a typing error. Returns no line if something is stored, or if the app finds users itself.
+ *
+ * @param text the report, without the closest match
  */
 export async function unknownUserLines(
   { users, access }: Sallyport,
   user: string,
+  text = `Sallyport has stored no data of a user ${quoted(user)}.`,
 ): Promise<readonly string[]> {
   if (users.find || (await access.users.get(user))) return [];
   const others = await access.users.list({ limit: MAX_COMPARED });
@@ -40,7 +43,7 @@ export async function unknownUserLines(
     user,
     others.map(({ id }) => id),
   );
-  return [`Sallyport has stored no data of a user ${quoted(user)}.${suggestion}`];
+  return [`${text}${suggestion}`];
 }
 
 /** The labels that the app gives to its users. */

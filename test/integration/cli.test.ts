@@ -734,17 +734,22 @@ export const sallyport = createSallyport({ storage: sqlite(process.env.TEST_DATA
     await app("migrate");
     const unknown = (name: string, suggestion = "") =>
       `Sallyport has stored no data of a user "${name}".${suggestion}\n`;
-    expect((await app("users", "grant", "marian", "chat.use")).out).toContain(unknown("marian"));
-    expect((await app("users", "grant", "marian", "chat.use")).out).not.toContain("no data");
+    const isNew = (name: string, suggestion = "") =>
+      `User "${name}" is new: no data was stored before.${suggestion}\n`;
+    expect((await app("users", "grant", "marian", "chat.use")).out).toContain(isNew("marian"));
+    expect((await app("users", "grant", "marian", "chat.use")).out).not.toContain("is new");
     const like = ' Did you mean "marian"?';
     for (const args of [
       ["users", "show", "maria"],
       ["users", "access", "maria"],
+    ])
+      expect((await app(...args)).out, args.join(" ")).toContain(unknown("maria", like));
+    for (const args of [
       ["users", "revoke", "maria", "chat.use"],
       ["users", "grant", "maria", "chat.use", "--dry-run"],
     ])
-      expect((await app(...args)).out, args.join(" ")).toContain(unknown("maria", like));
-    expect((await app("users", "deactivate", "zoe")).out).toContain(unknown("zoe"));
+      expect((await app(...args)).out, args.join(" ")).toContain(isNew("maria", like));
+    expect((await app("users", "deactivate", "zoe")).out).toContain(isNew("zoe"));
   });
 
   test("list the views if why needs one and the app has several", async () => {

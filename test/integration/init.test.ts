@@ -313,7 +313,7 @@ describe("sallyport init in a JavaScript app", () => {
         (name) => `sallyport/${name}.${extension}`,
       ),
     );
-    expect(out).toContain("npx sallyport users grant <user id> chat.use");
+    expect(out).toContain("npx sallyport users grant <user id> <permission>");
 
     const mounted = linesAfter(out, /^ {2}Add these lines to your server/);
     expect(mounted[0]).toMatch(new RegExp(`^(?:const .*)?${keyword}`));
@@ -343,7 +343,7 @@ describe("sallyport init in a JavaScript app", () => {
     onTestFinished(async () => void (await dev.end()));
     await dev.printed(/accepts connections/);
     const page = `http://localhost:${port}`;
-    expect(await (await fetch(`${page}/config.json`)).json()).toEqual({
+    expect(await (await fetch(`${page}/api/config.json`)).json()).toEqual({
       url: expect.stringMatching(/^ws:/),
     });
     const client = await fetch(`${page}/sallyport-client.js`);
@@ -522,9 +522,27 @@ describe("sallyport init in an app with another layout", () => {
     expect(out).toContain("return handle(request, response);");
   });
 
+  test("adds no second script to an app of a template, and repeats no steps", async () => {
+    expect((await init("--yes", "--template", "express-postgres-react")).code).toBe(0);
+    const { code, out } = await init("--yes");
+    expect(code).toBe(0);
+    expect((await written()).scripts).not.toHaveProperty("dev:sallyport");
+    expect(out).not.toContain("Add these lines");
+    expect(out).toContain("npm run dev\n");
+  });
+
+  test("with Vite names the proxy and the origin of the page", async () => {
+    await writeApp({ dependencies: DEPENDENCIES, devDependencies: { vite: "^7.0.0" } });
+    const { out } = await init("--yes");
+    expect(out).toContain('proxy: { "/api": "http://localhost:3000" }');
+    expect(out).toContain("set ORIGIN");
+  });
+
   test("uses the session of express-session", async () => {
     await writeApp({ type: "module", dependencies: { ...DEPENDENCIES, "express-session": "^1.18.0" } });
-    expect((await init("--yes")).out).toContain("sessionId: own.sessionID");
+    expect((await init("--yes")).out).toContain(
+      "own?.session?.userId ? { userId: own.session.userId, sessionId: own.sessionID }",
+    );
   });
 
   test.each([
@@ -582,7 +600,7 @@ describe("sallyport init in an app with another layout", () => {
     await writeFile(join(folder, "apps/api/package.json"), '{"type":"module"}');
     const { out } = await init("apps/api", "--yes");
     expect(out).toContain("pnpm dev:sallyport");
-    expect(out).toContain("pnpm exec sallyport users grant <user id> chat.use");
+    expect(out).toContain("pnpm exec sallyport users grant <user id> <permission>");
   });
 
   test("with TypeScript before 5.8 in CommonJS names the update", async () => {

@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import { ConfigurationError } from "../../errors.ts";
 import { newDatabaseUrl } from "./database-url.ts";
 import { addLines, isIgnored, type JsonValue, setValues } from "./edit-files.ts";
-import { nextSteps } from "./next-steps.ts";
+import { nextSteps, runSteps } from "./next-steps.ts";
 import { addCommand, type PackageManager } from "./package-manager.ts";
 import { type FileChange, newFiles, type Plan } from "./plan.ts";
 import { type Project, sourceExtension } from "./project.ts";
@@ -40,7 +40,10 @@ export async function planExistingApp(project: Project, manager: PackageManager)
     changes: [...changes, ...edits],
     printsNewFiles: true,
     kept,
-    next: nextSteps(project, manager),
+    next:
+      named === undefined
+        ? nextSteps(project, manager)
+        : runSteps(manager, devScript(project) ?? "dev:sallyport"),
   };
 }
 
@@ -110,13 +113,18 @@ function packageValues(project: Project, app: string, manager: PackageManager): 
   if (command.startsWith("tsx ")) dev.push("tsx");
   for (const name of dev) add("devDependencies", name, VERSIONS[name]);
   const script = "dev:sallyport";
-  if (packageJson.scripts?.[script] === undefined) {
+  if (!devScript(project)) {
     const options = needsServer(project) ? "--embedded-postgres " : "";
     wanted.push([["scripts", script], `sallyport dev ${options}-- ${command}`]);
   }
   if (existingApp(project) === undefined && packageJson.sallyport?.app !== app)
     wanted.push([["sallyport", "app"], app]);
   return wanted;
+}
+
+/** Returns the name of the script that runs `sallyport dev`. */
+function devScript({ packageJson: { scripts = {} } }: Project): string | undefined {
+  return Object.keys(scripts).find((name) => /\bsallyport dev\b/.test(scripts[name] ?? ""));
 }
 
 /** Returns whether `sallyport dev` starts a PostgreSQL server for the project. */

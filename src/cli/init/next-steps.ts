@@ -4,11 +4,15 @@ import { type Project, sourceExtension } from "./project.ts";
 import { authenticateLines, pageLines, serverLines } from "./server-code.ts";
 import { importExtension, resolutionChange } from "./tsconfig.ts";
 
+/** The page of Vite has another origin than the server. */
+const VITE =
+  'In vite.config, set server: { proxy: { "/api": "http://localhost:3000" } }. In .env, set ORIGIN to the URL of the page, such as http://localhost:5173.';
+
 const indented = (lines: readonly string[]) => lines.map((line) => `    ${line}`);
 
 /** Returns what remains to be done in an existing project. */
 export function nextSteps(project: Project, manager: PackageManager): readonly string[] {
-  const { framework, sources, typescript } = project;
+  const { framework, sources, typescript, packages } = project;
   const change = resolutionChange(typescript);
   return [
     ...(change ? [`Set ${change} in tsconfig.json, so that TypeScript finds "sallyport/client".`] : []),
@@ -26,10 +30,15 @@ export function nextSteps(project: Project, manager: PackageManager): readonly s
     ...(hasCommand(project)
       ? []
       : ['The server was not found. Correct the command after -- in the script "dev:sallyport".']),
-    runCommand(manager, "dev:sallyport"),
-    execCommand(manager, "sallyport users grant <user id> chat.use"),
+    ...("vite" in packages ? [VITE] : []),
+    ...runSteps(manager, "dev:sallyport"),
     "For production, and for more about your framework, read node_modules/sallyport/docs/deployment.md and frameworks.md.",
   ];
+}
+
+/** Returns the commands that run an app and give access to a user. */
+export function runSteps(manager: PackageManager, script: string): readonly string[] {
+  return [runCommand(manager, script), execCommand(manager, "sallyport users grant <user id> <permission>")];
 }
 
 /** TypeScript before 5.8 reports TS1479 for each import of an ES module in a CommonJS file. */

@@ -85,8 +85,8 @@ const CODE: Readonly<Record<Exclude<Framework, "next">, FrameworkCode>> = {
 /** With express-session. The field of the user depends on the app. */
 const EXPRESS_SESSION = [
   "authenticate: (request) => {",
-  "  const own = expressRequest<express.Request & { session: { userId?: string } }>(request);",
-  "  return own?.session.userId ? { userId: own.session.userId, sessionId: own.sessionID } : null;",
+  "  const own = expressRequest<express.Request & { session?: { userId?: string } }>(request);",
+  "  return own?.session?.userId ? { userId: own.session.userId, sessionId: own.sessionID } : null;",
   "},",
 ];
 
@@ -110,7 +110,7 @@ export function serverLines(project: Project, app: string): readonly string[] {
   const { names, variable, mount, route } = CODE[framework];
   const url = "JSON.stringify({ url: process.env.SALLYPORT_URL })";
   const routes = [
-    ...route("/config.json", "json", url),
+    ...route("/api/config.json", "json", url),
     ...(hasBundler ? [] : route("/sallyport-client.js", "js", "client")),
   ];
   const lines = [
@@ -171,9 +171,12 @@ export function pageLines({ framework, hasBundler }: Project): readonly string[]
     'const socket = connect({ url, token: "/api/ws-token", view: "/ws/chat" });',
     'socket.on("message", (message) => console.log(message));',
     'socket.on("denied", ({ error, reference }) => console.log(error, reference));',
+    'socket.on("revoked", () => console.log("Your access has ended."));',
     'socket.on("error", ({ message }) => console.log(message));',
+    '// await socket.call.say({ text: "hello" }); // calls a handler of the view',
+    "// socket.reconnect(); // connects again after access was given",
   ];
-  const config = 'const { url } = await (await fetch("/config.json")).json();';
+  const config = 'const { url } = await (await fetch("/api/config.json")).json();';
   if (framework === "next") return ['import { connect } from "sallyport/client";', ...connect];
   if (hasBundler) return ['import { connect } from "sallyport/client";', config, ...connect];
   return [
