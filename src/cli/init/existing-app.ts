@@ -75,8 +75,8 @@ async function addedFiles(project: Project): Promise<ReadonlyMap<string, string>
 }
 
 /**
- * Returns the files of a JavaScript project. The folder `existing-javascript` contains the files
- * without types whose templates have types.
+ * Returns the files of a JavaScript project. If a template contains types, the folder
+ * `existing-javascript` contains it without them.
  */
 async function inJavaScript(
   project: Project,
