@@ -45,7 +45,10 @@ export function changing<Options extends ChangeFormat>(
         : await unknownUserLines(sallyport, user, `User ${quoted(user)} is new: no data was stored before.`);
     if (!options.dryRun) return applyChange(sallyport, resolved, options.reason, unknown);
     const report = await formatDryRun(sallyport, resolved, { by: actor(), reason: options.reason });
-    return { ...report, lines: [...report.lines, ...unknown] };
+    return {
+      json: { ...(report.json as object), notes: unknown },
+      lines: [...report.lines, ...unknown],
+    };
   });
 }
 

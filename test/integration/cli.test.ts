@@ -749,6 +749,10 @@ export const sallyport = createSallyport({ storage: sqlite(process.env.TEST_DATA
       ["users", "grant", "maria", "chat.use", "--dry-run"],
     ])
       expect((await app(...args)).out, args.join(" ")).toContain(isNew("maria", like));
+    expect(document(await app("users", "grant", "maria", "chat.use", "--dry-run", "--json"))).toMatchObject({
+      dryRun: true,
+      notes: [isNew("maria", like).trimEnd()],
+    });
     expect((await app("users", "deactivate", "zoe")).out).toContain(isNew("zoe"));
   });
 
