@@ -506,6 +506,17 @@ describe("sallyport init in an app with another layout", () => {
     expect(out).toContain("web.register(fastifyPlugin(sallyport));");
   });
 
+  test("ignores a server outside of the folder, and values of package.json with a wrong type", async () => {
+    await writeApp(
+      { type: "module", main: 7, scripts: { dev: 1, start: "node ../other/server.js" } },
+      { "server.js/index.js": "", "app/main.js": "" },
+    );
+    await mkdir(join(folder, "app/other"), { recursive: true });
+    const { code, err } = await init("--yes");
+    expect([code, err]).toEqual([0, ""]);
+    expect((await written()).sallyport.app).toBe("sallyport/sallyport.js");
+  });
+
   test("says that no server was found", async () => {
     await writeApp({ dependencies: DEPENDENCIES });
     expect((await init("--yes")).out).toContain("The server was not found.");

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readJson } from "./edit-files.ts";
 import { readTypeScript, type TypeScript } from "./tsconfig.ts";
@@ -95,7 +95,7 @@ export async function readProject(folder: string, database?: Database): Promise<
  */
 function serverFile(folder: string, { scripts = {}, main }: PackageJson): string | undefined {
   const named = ["dev", "start"].flatMap((name) =>
-    [...(scripts[name] ?? "").matchAll(/(?:^|\s)(?:\.\/)?([\w./-]+\.[cm]?[jt]s)(?=\s|$)/g)].map(
+    [...String(scripts[name] ?? "").matchAll(/(?:^|\s)(?:\.\/)?([\w./-]+\.[cm]?[jt]s)(?=\s|$)/g)].map(
       ([, path]) => path,
     ),
   );
@@ -104,10 +104,11 @@ function serverFile(folder: string, { scripts = {}, main }: PackageJson): string
   );
   return [...named, main, ...usual].find(
     (path) =>
-      path !== undefined &&
-      !/^(?:dist|build|out|lib)\//.test(path) &&
+      typeof path === "string" &&
+      // A file outside of the project belongs to another one.
+      !/^\/|\.\.\/|^(?:dist|build|out|lib)\//.test(path) &&
       /\.[cm]?[jt]s$/.test(path) &&
-      existsSync(join(folder, path)),
+      statSync(join(folder, path), { throwIfNoEntry: false })?.isFile() === true,
   );
 }
 
