@@ -16,6 +16,8 @@ const names = Object.values(exports)
   .map((file) => /^\.\/dist\/(.*)\.js$/.exec(file)?.[1])
   .filter((name) => name !== undefined);
 const CLIENT = "client/socket";
+const REACT = "react/react";
+const CLIENT_FILE = /client[/\\]socket\.[jt]s$/;
 const inputs = (extension, ...names) =>
   Object.fromEntries(names.map((name) => [name, `${folder}/${name}${extension}`]));
 
@@ -29,7 +31,7 @@ const output = {
   // TypeScript prints these export names in its error messages.
   minifyInternalExports: false,
 };
-const node = names.filter((name) => name !== CLIENT);
+const node = names.filter((name) => name !== CLIENT && name !== REACT);
 
 const common = { external, checks: { pluginTimings: false } };
 
@@ -42,9 +44,22 @@ const scripts = [
   },
   // The client is one file, because a page can load it without a bundler.
   { input: inputs(script, CLIENT), platform: "browser", ...common, output },
+  {
+    input: inputs(script, REACT),
+    platform: "browser",
+    ...common,
+    // A page that uses both contains the client once.
+    plugins: [
+      {
+        name: "client",
+        resolveId: (id) => (CLIENT_FILE.test(id) ? { id: "sallyport/client", external: true } : null),
+      },
+    ],
+    output,
+  },
 ];
 const types = async () => ({
-  input: inputs(".d.ts", ...node, CLIENT),
+  input: inputs(".d.ts", ...node, CLIENT, REACT),
   platform: "node",
   ...common,
   plugins: [(await import("rolldown-plugin-dts")).dts({ dtsInput: true })],

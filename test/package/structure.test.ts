@@ -66,6 +66,7 @@ const LOCAL_ENTRY = "local/emulator.ts";
 const STANDALONE: Readonly<Record<string, readonly string[]>> = {
   local: ["local", "protocol", "errors.ts", "options.ts", "format-value.ts", "timing.ts"],
   client: ["client", "protocol", "errors.ts"],
+  react: ["react", "client"],
 };
 
 /** Returns the files of a cycle that leads from a file back to a file on the path, or undefined. */
