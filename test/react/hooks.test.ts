@@ -1,4 +1,4 @@
-import { Window } from "happy-dom";
+import { parseHTML } from "linkedom";
 import { createElement, type ReactNode, StrictMode } from "react";
 import { createRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
@@ -29,8 +29,8 @@ class RoomView extends WebSocketView {
 const { SallyportProvider, useSocket, useCall, useMessages } = createSallyportReact<RoomView, RoomMessage>();
 
 /** The page. React reads it also after a root was removed, so each test uses the same one. */
-const page = new Window({ url: ORIGIN });
-vi.stubGlobal("window", page);
+const page = parseHTML("<!doctype html><html><body></body></html>");
+vi.stubGlobal("window", page.window);
 vi.stubGlobal("document", page.document);
 
 let world: World;
