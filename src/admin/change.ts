@@ -177,7 +177,8 @@ export async function changeAccess(
       change: `The change "${change.kind}" (number ${number} in the audit log)`,
       next: "A serving process will check the open connections. Do not repeat the change.",
     };
-    ended = endedAccess(await afterCommit(services.store, committed, () => worker.enforceOne(revocationId)));
+    const outcome = await afterCommit(services.store, committed, () => worker.enforceOne(revocationId));
+    if (canRemoveAccess(change)) ended = endedAccess(outcome);
   }
   return { changed, number, pruned, ended };
 }

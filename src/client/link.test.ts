@@ -5,11 +5,13 @@ import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 
 /** The events that the links reported. */
 let events: unknown[];
+let tokens: number;
 let links: Link[];
 beforeEach(() => {
   vi.useFakeTimers();
   ManualWebSocket.opened = [];
   events = [];
+  tokens = 0;
   links = [];
 });
 afterEach(() => {
@@ -22,6 +24,7 @@ function dial(options: Partial<LinkOptions> = {}, channel?: string): Link {
     { url: "wss://ws.example.com/dev", WebSocket: ManualWebSocket, ...options },
     channel,
     {
+      token: () => void tokens++,
       open: () => events.push("open"),
       text: (text) => events.push(text),
       end: (error) => events.push(error === undefined ? "end" : error),
@@ -69,6 +72,7 @@ describe("a link", () => {
     webSocket.emit("close");
     webSocket.emit("close");
     expect(events).toEqual(["open", "one", "end"]);
+    expect(tokens).toBe(1);
     await vi.advanceTimersByTimeAsync(100_000);
     expect(events).toHaveLength(3);
   });

@@ -44,6 +44,8 @@ export interface LinkOptions {
 }
 
 interface LinkEvents {
+  /** Called when the token endpoint has allowed the connection, before the WebSocket opens. */
+  token(): void;
   open(): void;
   text(text: string): void;
   /** Called once. `error` is undefined if the socket was open. */
@@ -134,6 +136,7 @@ export class Link {
     const { signal } = this.#abort;
     const token = await freshToken(this.#options, channel, signal);
     if (signal.aborted) return;
+    this.#events.token();
     const url = withQuery(this.#options.url, { [TOKEN]: token, [CHANNEL]: channel });
     const socket = this.#open(url);
     this.#socket = socket;

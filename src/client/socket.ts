@@ -1,116 +1,26 @@
 import type { CallableNames, InputOf, OutputOf } from "../protocol/contract.ts";
-import type { PERMISSION_DENIED, PING_TYPE, RevokedNotice } from "../protocol/frames.ts";
+import type { PERMISSION_DENIED, PING_TYPE, RestoredNotice, RevokedNotice } from "../protocol/frames.ts";
+import { AccessCheck } from "./access-check.ts";
 import { Backoff, type BackoffOptions } from "./backoff.ts";
-import {
-  CallError,
-  type CallOptions,
-  Calls,
-  encodeMessage,
-  type HANDSHAKE_FAILED,
-  timerMs,
-} from "./calls.ts";
+import { CallError, type CallOptions, Calls, encodeMessage, timerMs } from "./calls.ts";
+import { type ConnectOptions, checkOptionNames } from "./connect-options.ts";
 import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
+import type { ClientError, Denial, ServerMessage, SocketEvents, SocketState } from "./socket-events.ts";
 
-export type { BackoffOptions, CallOptions, LinkOptions, RevokedNotice };
+export type {
+  BackoffOptions,
+  CallOptions,
+  ClientError,
+  ConnectOptions,
+  Denial,
+  LinkOptions,
+  RestoredNotice,
+  RevokedNotice,
+  ServerMessage,
+  SocketEvents,
+  SocketState,
+};
 export { CallError };
-
-/** The options of {@link connect}. */
-export interface ConnectOptions extends LinkOptions {
-  /** The channel to join at connect. Default: the channel of the view, if it has one. */
-  readonly channel?: string;
-  /** The time limit of a call, in milliseconds. Default 30 000. */
-  readonly callTimeoutMs?: number;
-  /** The waits between attempts to connect. Default: at most 500 ms, growing to 15 s. */
-  readonly backoff?: BackoffOptions;
-  /**
-   * The field that contains the name of the handler, as `handlerKey` of the view. Default
-   * `handler`.
-   */
-  readonly handlerKey?: string;
-  /**
-   * The value of the field `action` of every message, if the gateway selects routes by it. Default:
-   * none.
-   */
-  readonly action?: string;
-  /**
-   * Sends a message at intervals, so that API Gateway does not close an idle connection after ten
-   * minutes. The message is a built-in ping, or a call of `handler`.
-   *
-   * If no frame arrives within `callTimeoutMs`, the connection is closed and opened again. Default:
-   * off. `everyMs` is the interval in milliseconds, default 540 000.
-   */
-  readonly keepAlive?: { readonly handler?: string; readonly everyMs?: number };
-}
-
-/**
- * The state of a socket.
- *
- * - `connecting`: a token is requested, or the WebSocket is opening.
- * - `open`: calls are sent.
- * - `reconnecting`: the next attempt to connect follows after a wait.
- * - `denied`: the connection was denied, or its permission was revoked. `reconnect()` tries again.
- * - `closed`: `close()` was called.
- */
-export type SocketState = "connecting" | "open" | "reconnecting" | "denied" | "closed";
-
-/** A message of the server that is not the answer to a call. */
-export interface ServerMessage {
-  readonly type?: string;
-  readonly [field: string]: unknown;
-}
-
-/**
- * The reason why no connection was opened: a denial by the token endpoint, or failed handshakes.
- */
-export interface Denial {
-  /** The HTTP status of the token endpoint, or 0 with a `code`. */
-  readonly status: number;
-  /**
-   * `HANDSHAKE_FAILED` if the client stopped after ten failed handshakes in a row. It stops only if
-   * no connection was open before.
-   */
-  readonly code?: typeof HANDSHAKE_FAILED | undefined;
-  /** The text of the server, or a description of the failed handshake. */
-  readonly error: string;
-  /** The reference of the decision, with which an operator finds the reason. Can be empty. */
-  readonly reference: string;
-  /** With status 429, the approximate time until the automatic next attempt, in milliseconds. */
-  readonly retryAfterMs?: number | undefined;
-}
-
-/** An error outside of a call: of an attempt to connect, or of a message of `send()`. */
-export interface ClientError {
-  /** The text of the server, or a description of the error. */
-  readonly message: string;
-  /** `HANDSHAKE_FAILED` if the WebSocket handshake failed. */
-  readonly code?: typeof HANDSHAKE_FAILED | undefined;
-  /** The reference of a denial by the app. */
-  readonly reference?: string;
-  /** The id of the request in an error of API Gateway. */
-  readonly requestId?: string;
-}
-
-/** The events of a {@link Socket}, and the values that their listeners receive. */
-export interface SocketEvents<Message> {
-  /** A message of the server that is not the answer to a call. */
-  readonly message: Message;
-  /** The new state. */
-  readonly state: SocketState;
-  /**
-   * A permission was revoked. With the scope `view`, the state is now `denied`. With the scope
-   * `channel`, the connection left that channel and stays open.
-   */
-  readonly revoked: RevokedNotice;
-  /**
-   * The token endpoint answered with 4xx, or no handshake succeeded.
-   *
-   * After status 429, the client tries again after the time in `Retry-After`. After failed
-   * handshakes, it tries again when the network returns or the page becomes visible.
-   */
-  readonly denied: Denial;
-  /** An error outside of a call. The client tries again if no connection is open. */
-  readonly error: ClientError;
-}
 
 /** The arguments of a call. The input is optional if the handler requires none. */
 type CallArguments<Input> =
@@ -145,28 +55,12 @@ const CLOCK_CHECK_MS = 15_000;
  */
 const SLEPT_AFTER_MS = 75_000;
 /** Events of the page after which a connection can be lost without an event, or possible again. */
-const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange"];
+const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange", "focus"];
 /** The prefix of the types of notices, which only the server sends. */
 const NOTICE_PREFIX = "sallyport.";
 const SOCKET_CLOSED = "The socket is closed. Call reconnect() to open it again.";
 const PING: typeof PING_TYPE = "sallyport.ping";
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
-
-/** The names of options. A misspelled one, such as `tokens`, is an error. */
-const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
-  url: true,
-  token: true,
-  view: true,
-  channel: true,
-  connectTimeoutMs: true,
-  callTimeoutMs: true,
-  backoff: true,
-  handlerKey: true,
-  action: true,
-  keepAlive: true,
-  WebSocket: true,
-  fetch: true,
-};
 
 /**
  * Connects to a view, and connects again when the connection ends.
@@ -213,6 +107,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   readonly #options: ConnectOptions;
   readonly #calls: Calls;
   readonly #backoff: Backoff;
+  readonly #accessCheck: AccessCheck;
   readonly #listeners = new Map<string, Set<(event: never) => void>>();
   #state: SocketState = "connecting";
   #denial = new CallError(SOCKET_CLOSED);
@@ -231,18 +126,13 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   #hasOpened = false;
 
   constructor(options: ConnectOptions) {
-    for (const name of Object.keys(options)) {
-      if (!Object.hasOwn(OPTIONS, name)) {
-        throw new TypeError(
-          `connect() has no option "${name}". The options are: ${Object.keys(OPTIONS).join(", ")}.`,
-        );
-      }
-    }
+    checkOptionNames(options);
     checkEnvironment(options);
     this.#calls = new Calls(() => this.#transmit());
     this.#options = options;
     this.channel = options.channel;
     this.#backoff = new Backoff(options.backoff);
+    this.#accessCheck = new AccessCheck(options, () => this.#startLink());
     this.call = new Proxy(Object.freeze({}), {
       // A "then" would make `await socket.call` wait for a handler.
       get: (_, name) =>
@@ -343,12 +233,18 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   /** Starts an attempt to connect. Listeners that were added before are not added again. */
   #connect(): void {
     for (const name of PAGE_EVENTS) globalThis.addEventListener?.(name, this.#checkNow);
+    this.#startLink();
+    this.#setState("connecting");
+  }
+
+  /** Requests a token, and opens a connection with it. Without a token, a denied socket stays so. */
+  #startLink(): void {
     this.#link = new Link(this.#options, this.channel, {
+      token: () => this.#setState("connecting"),
       open: () => this.#handleOpen(),
       text: (text) => this.#receive(text),
       end: (error) => this.#handleEnd(error),
     });
-    this.#setState("connecting");
   }
 
   #handleOpen(): void {
@@ -377,7 +273,11 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   readonly #checkNow = (event?: Event): void => {
     const type = event?.type;
     if (type === "visibilitychange" && document.visibilityState !== "visible") return;
-    if (this.#state === "open") this.#link?.check(this.#ping(), PING_TIMEOUT_MS);
+    // A denied socket has a link while it checks its access.
+    if (this.#state === "denied" && !this.#denial.code) {
+      if (type !== "offline" && !this.#link) this.#accessCheck.now();
+    } else if (type === "focus") return;
+    else if (this.#state === "open") this.#link?.check(this.#ping(), PING_TIMEOUT_MS);
     else if (type === "offline") return;
     else if (this.#state === "reconnecting") {
       if (performance.now() >= this.#retryNotBefore) this.#connectNow();
@@ -394,6 +294,10 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     const isStable = this.#state === "open" && performance.now() - this.#openedAt >= STABLE_AFTER_MS;
     if (isStable) this.#backoff.reset();
     this.#disconnect();
+    if (this.#state === "denied" && !isNewDenial(error, this.#denial)) {
+      this.#accessCheck.retry(error instanceof CallError ? error.retryAfterMs : undefined);
+      return;
+    }
     if (!(error instanceof CallError)) {
       this.#failedHandshakes = 0;
       this.#retryIn();
@@ -410,12 +314,13 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     if (status === 429) {
       this.#calls.rejectUnsent(error);
       this.#retryIn(retryAfterMs);
-    } else this.#deny(error);
+    } else this.#deny(error, { isByTokenEndpoint: !code });
     this.#emit("denied", { status, error: message, reference, retryAfterMs, ...(code && { code }) });
   }
 
-  #deny(denial: CallError): void {
+  #deny(denial: CallError, { isByTokenEndpoint = false } = {}): void {
     this.#denial = denial;
+    if (!denial.code) this.#accessCheck.start(denial.status, isByTokenEndpoint);
     // Before the event: a listener of the state can connect again and make new calls.
     this.#calls.rejectUnsent(denial);
     this.#setState("denied");
@@ -430,6 +335,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   /** Ends the connection, the attempt or the wait. Calls that were not sent continue to wait. */
   #disconnect(): void {
     clearTimeout(this.#retryTimer);
+    this.#accessCheck.stop();
     clearInterval(this.#keepAliveTimer);
     clearInterval(this.#clockTimer);
     this.#link?.close();
@@ -460,6 +366,9 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   /** Handles a notice. An unknown one is ignored, because only the server sends these types. */
   #handleNotice(type: string, { scope, channel, reference }: Readonly<Record<string, unknown>>): void {
     if (type === "sallyport.revoked") this.#handleRevoked(scope, channel, String(reference ?? ""));
+    else if (type === "sallyport.restored" && scope === "channel" && typeof channel === "string") {
+      this.#emit("restored", { type, scope, channel });
+    }
   }
 
   #handleRevoked(scope: unknown, channel: unknown, reference: string): void {
@@ -492,4 +401,10 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
       }
     }
   }
+}
+
+/** Returns whether a check after a denial was denied for another reason, such as a sign-out. */
+function isNewDenial(error: unknown, { status }: CallError): boolean {
+  if (!(error instanceof CallError) || error.status === status) return false;
+  return error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 429;
 }

@@ -35,6 +35,16 @@ export type RevokedNotice =
     };
 
 /**
+ * The notice that a user has access again to a channel that the connection had to leave. The
+ * connection has not joined it. The client can join it again.
+ */
+export interface RestoredNotice {
+  readonly type: "sallyport.restored";
+  readonly scope: "channel";
+  readonly channel: string;
+}
+
+/**
  * The `type` of a message with which a client checks that its connection is alive. The server
  * answers with an empty result, before it looks for a handler.
  */

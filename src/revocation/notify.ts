@@ -3,7 +3,7 @@ import { type DecisionContext, denied, newReference } from "../audit/decision.ts
 import type { Outcome, ShouldSend } from "../delivery/delivery.ts";
 import { encodeFrame } from "../delivery/frame.ts";
 import type { RequestError } from "../errors.ts";
-import type { RevokedNotice } from "../protocol/frames.ts";
+import type { RestoredNotice, RevokedNotice } from "../protocol/frames.ts";
 import { recipientOf } from "../sending/recipients.ts";
 import type { RevocationServices } from "../services.ts";
 import type { ConnectionWithChannels } from "../storage/stores/connections.ts";
@@ -156,11 +156,29 @@ async function callHooks(
   if (services.delivery.isAllStopped) return false;
   const result = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
   if (result.kind !== "lost") return false;
-  if ((await services.store.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
+  if ((await services.store.memberships.loseMany([{ connection, channel }])).length === 0) return false;
   const reference = recordLoss(services, revocation, result);
   await services.reports.decisionLog.flush();
   await notifyLeft(services, connection, channel, reference);
   return true;
+}
+
+/**
+ * Notifies a client that its user has access to a channel again.
+ *
+ * @returns false if the notice could not be sent
+ */
+export async function notifyRestored(
+  services: RevocationServices,
+  connection: ConnectionWithChannels,
+  channel: string,
+): Promise<boolean> {
+  const outcome = await notify(services, connection, {
+    type: "sallyport.restored",
+    scope: "channel",
+    channel,
+  });
+  return outcome?.kind !== "failed";
 }
 
 async function notifyLeft(
@@ -198,7 +216,7 @@ async function notifyAndClose(
 async function notify(
   services: RevocationServices,
   connection: ConnectionWithChannels,
-  notice: RevokedNotice,
+  notice: RevokedNotice | RestoredNotice,
 ): Promise<Outcome | undefined> {
   const recipient = await recipientOf(services, connection);
   if (!recipient) return undefined;

@@ -9,6 +9,7 @@ import {
 import { type Revocation, selectorOf } from "../storage/stores/revocations.ts";
 import { type LostAccess, type RecheckedPage, RevocationNotifier, recordLoss } from "./notify.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
+import { restoreChannels } from "./restore.ts";
 
 /** The effects of a record on open connections. */
 export interface RevocationOutcome {
@@ -161,8 +162,9 @@ async function expireGrants({ store, revocations, changedSubjects }: RevocationS
  * Processes all connections of a record.
  *
  * A connection that lost its view receives a notice and is closed. A connection that lost a channel
- * leaves it, receives a notice and stays open. All steps are idempotent, so a record is finished
- * only after all its pages.
+ * leaves it, receives a notice and stays open. A connection whose user has access to a lost channel
+ * again receives a notice. All steps are idempotent, so a record is finished only after all its
+ * pages.
  *
  * @param advanced called each time that work has finished
  * @throws Error if the app is closed before the end. Otherwise, the first error is thrown after all
@@ -176,7 +178,7 @@ async function processRecord(
   const notifier = new RevocationNotifier(services, advanced);
   let unknown = 0;
   try {
-    for (let after = ""; ; ) {
+    for (let after = ""; !revocation.addsOnly; ) {
       const page = await services.store.connections.page(selectorOf(revocation), after, {
         includeClosed: revocation.isTakenOver,
       });
@@ -188,6 +190,9 @@ async function processRecord(
       after = page.at(-1)?.id ?? "";
       await notifier.waitForCapacity();
       if (services.delivery.isAllStopped) break;
+    }
+    if (!closesEveryConnection(revocation.scope)) {
+      unknown += await restoreChannels(services, revocation, advanced);
     }
   } finally {
     await notifier.settled();
@@ -237,7 +242,7 @@ async function endByRules(
   // Only the process that closed the row notifies. Rows that were closed before still need a
   // notice.
   const toEnd = ended.filter(({ connection }) => closed.has(connection.id) || connection.isClosed);
-  const left = await services.store.memberships.leaveMany(lostMemberships);
+  const left = await services.store.memberships.loseMany(lostMemberships);
   const withReference = <Lost extends LostAccess>(losses: readonly Lost[]) =>
     losses.map((loss) => ({ ...loss, reference: recordLoss(services, revocation, loss) }));
   const ofOtherApps = [...rechecked, ...memberships].filter(({ result }) => result.kind === "other-app");

@@ -191,6 +191,8 @@ export interface Tables {
     close_reason: string | null;
   };
   sallyport_memberships: { connection_key: string; channel: string; joined_at: number };
+  /** The channels that open connections had to leave, until their users have access again. */
+  sallyport_lost_channels: { connection_key: string; channel: string };
   sallyport_tokens: {
     hash: string;
     user_id: string;
@@ -217,6 +219,8 @@ export interface Tables {
     change_number: number | null;
     /** Ids of the apps that have enforced it for the views that they mount: `,id,id,`. */
     done_by: Generated<string>;
+    /** 1 if the change only added permissions, so that only lost channels are checked. */
+    adds_only: Generated<Flag>;
   };
   /** The subjects of the changes of the last minutes. See `ChangeLog`. */
   sallyport_changes: {

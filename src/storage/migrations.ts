@@ -273,7 +273,27 @@ function openConnectionsIndex(db: Kysely<unknown>, name: string, columns: string
     .execute();
 }
 
+/** Creates the table of the channels that open connections lost access to. */
+const lostChannels = (withoutRowid: WithoutRowid): Migration => ({
+  name: "0002_lost_channels",
+  async up(db: Kysely<unknown>) {
+    await withoutRowid(db.schema.createTable("sallyport_lost_channels"))
+      .addColumn("connection_key", "text", (c) =>
+        c.notNull().references("sallyport_connections.id").onDelete("cascade"),
+      )
+      .addColumn("channel", "text", (c) => c.notNull())
+      .addPrimaryKeyConstraint("sallyport_lost_channels_pk", ["connection_key", "channel"])
+      .execute();
+    await index(db, "sallyport_lost_channels", ["channel", "connection_key"]);
+    // A process of the previous version inserts records without this column.
+    await db.schema
+      .alterTable("sallyport_revocations")
+      .addColumn("adds_only", "integer", (c) => c.notNull().defaultTo(0))
+      .execute();
+  },
+});
+
 /** Returns all migrations of this version, in order. */
 export function migrations(withoutRowid: WithoutRowid): readonly Migration[] {
-  return [baseline(withoutRowid)];
+  return [baseline(withoutRowid), lostChannels(withoutRowid)];
 }

@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const MIGRATIONS = ["0001_baseline"];
+const MIGRATIONS = ["0001_baseline", "0002_lost_channels"];
 
 describe("the SQLite storage", () => {
   test("creates the folder of the file, and its tables once", async () => {

@@ -4,6 +4,7 @@ import type { ConnectionStore } from "./stores/connections.ts";
 import type { DecisionStore } from "./stores/decisions.ts";
 import type { GatewayStore } from "./stores/gateways.ts";
 import type { LimitStore } from "./stores/limits.ts";
+import type { LostChannelStore } from "./stores/lost-channels.ts";
 import type { MembershipStore } from "./stores/memberships.ts";
 import type { RevocationStore } from "./stores/revocations.ts";
 import type { EndedSessionStore } from "./stores/sessions.ts";
@@ -19,6 +20,7 @@ import type { UserStore } from "./stores/users.ts";
 export interface Store {
   readonly connections: ConnectionStore;
   readonly memberships: MembershipStore;
+  readonly lostChannels: LostChannelStore;
   readonly tokens: TokenStore;
   readonly endedSessions: EndedSessionStore;
   readonly limits: LimitStore;

@@ -26,7 +26,7 @@ describe("the command line, on an app in TypeScript", () => {
   test("migrates once, and changes nothing when it runs again", async () => {
     expect(await sallyport(["migrate"])).toEqual({
       code: 0,
-      out: "migrated: 0001_baseline\npermissions added: chat.can_use_chat, chat.can_moderate_chat\n",
+      out: "migrated: 0001_baseline, 0002_lost_channels\npermissions added: chat.can_use_chat, chat.can_moderate_chat\n",
       err: "",
     });
     expect((await sallyport(["migrate"])).out).toBe("tables are up to date\n");

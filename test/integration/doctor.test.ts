@@ -171,7 +171,7 @@ describe("sallyport doctor", () => {
   test("prints a fix below each line that is not ok, and no color outside of a terminal", async () => {
     const { out } = await sallyport(["doctor"]);
     expect(out).toContain(
-      "✘ migrations   The database lacks the migrations 0001_baseline.\n               → npx sallyport migrate\n",
+      "✘ migrations   The database lacks the migrations 0001_baseline, 0002_lost_channels.\n               → npx sallyport migrate\n",
     );
     expect(out).not.toContain("\u001b");
   });

@@ -25,7 +25,7 @@ const join = (store: MembershipStore, channel: string, given: Partial<Membership
 
 /** Leaves a channel, and returns whether the connection had joined it. */
 const leave = async (store: MembershipStore, channel: string, id = "a") =>
-  (await store.leaveMany([{ connection: { id }, channel }])).length > 0;
+  (await store.loseMany([{ connection: { id }, channel }])).length > 0;
 
 /** Returns the channels of a connection in the order of joining. */
 async function channelsOf(connectionKey: string): Promise<readonly string[]> {
@@ -170,13 +170,13 @@ describe("leaving", () => {
       const none = { connection: { id: "a" }, channel: "never joined", key: "none" };
       const named = [none, ...leaving];
       const { passed, failed } = await at.race(4, processes, (memberships, index) =>
-        memberships.leaveMany(index % 2 === 0 ? named : [...named].reverse()),
+        memberships.loseMany(index % 2 === 0 ? named : [...named].reverse()),
       );
       expect(failed).toEqual([]);
       expect(sorted(passed.flat().map(({ key }) => key))).toEqual(sorted(leaving.map(({ key }) => key)));
       expect(await channelsOf("a")).toEqual([]);
     }
-    expect(await processes[0].leaveMany([])).toEqual([]);
+    expect(await processes[0].loseMany([])).toEqual([]);
   });
 
   test("and joining at the same time is consistent, and each membership is left once", async () => {

@@ -203,9 +203,13 @@ describe("pendingMigrations", () => {
   test("rejects a database that cannot be migrated", async () => {
     const storage = await unmigrated();
     await storage.migrate();
-    await storage.run("update sallyport_migrations set name = '0001_first_tables'");
+    await storage.run(
+      "update sallyport_migrations set name = '0001_first_tables' where name = '0001_baseline'",
+    );
     await expect(storage.pendingMigrations()).rejects.toThrow("was created by Sallyport 0.1");
-    await storage.run("update sallyport_migrations set name = '9999_from_the_future'");
+    await storage.run(
+      "update sallyport_migrations set name = '9999_from_the_future' where name = '0001_first_tables'",
+    );
     await expect(storage.pendingMigrations()).rejects.toThrow('lacks "0001_baseline"');
   });
 });

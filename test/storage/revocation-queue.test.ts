@@ -57,7 +57,7 @@ describe("a revocation", () => {
   test("belongs to its creator until the lease expires, and then to one other process", async () => {
     const id = await record(of("ann"), 7);
     expect(await evictions[1].dequeue({ except: NOTHING })).toBeUndefined();
-    const mine = { id, scope: "user", subject: "ann", change: 7, isTakenOver: false };
+    const mine = { id, scope: "user", subject: "ann", change: 7, addsOnly: false, isTakenOver: false };
     expect(await evictions[0].dequeue({ except: NOTHING })).toEqual(mine);
     expect(await evictions[0].dequeue({ except: new Set([id]) })).toBeUndefined();
     await abandon();

@@ -21,7 +21,15 @@ import { type ChangeLog, MAX_SUBJECTS } from "./change-log.ts";
 import { ChangePreview } from "./change-preview.ts";
 import { SqlDeclarations } from "./declarations.ts";
 import { ExpiredGrants } from "./expired-grants.ts";
+import type { SqlLostChannels } from "./lost-channels.ts";
 import type { SqlRevocations } from "./revocations.ts";
+
+/** The connections that a change can affect, its number, and the process that makes it. */
+interface NumberedEffect {
+  readonly number: number;
+  readonly affected: RevocationTarget | undefined;
+  readonly claimedBy: string;
+}
 
 /** The id of the process in a preview. Its revocation record is rolled back. */
 const NO_PROCESS = "preview";
@@ -32,6 +40,7 @@ export class SqlChanges implements ChangeStore {
   readonly #changeLog: ChangeLog;
   readonly #audit: SqlAudit;
   readonly #revocations: SqlRevocations;
+  readonly #lostChannels: SqlLostChannels;
   readonly #declarations: SqlDeclarations;
   readonly #edits: ChangeEdits;
   readonly #preview: ChangePreview;
@@ -39,12 +48,17 @@ export class SqlChanges implements ChangeStore {
 
   constructor(
     database: Database,
-    tables: Omit<TableWriters, "declarations"> & { readonly changeLog: ChangeLog; readonly audit: SqlAudit },
+    tables: Omit<TableWriters, "declarations"> & {
+      readonly changeLog: ChangeLog;
+      readonly audit: SqlAudit;
+      readonly lostChannels: SqlLostChannels;
+    },
   ) {
     this.#database = database;
     this.#changeLog = tables.changeLog;
     this.#audit = tables.audit;
     this.#revocations = tables.revocations;
+    this.#lostChannels = tables.lostChannels;
     this.#declarations = new SqlDeclarations(database);
     this.#edits = new ChangeEdits(database, { ...tables, declarations: this.#declarations });
     this.#preview = new ChangePreview(database, tables);
@@ -93,14 +107,28 @@ export class SqlChanges implements ChangeStore {
     if (!isTentative)
       await this.#audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
     const revocationId =
-      edit.recorded ??
-      (affected && affected.scope !== "users" && canRemoveAccess(change)
-        ? await this.#revocations.record(db, affected, number, claimedBy)
-        : undefined);
+      edit.recorded ?? (await this.#recordFor(db, change, { number, affected, claimedBy }));
     const subjects = await this.#subjectsOf(db, affected, revocationId);
     if (!isTentative)
       await this.#changeLog.record(db, [{ number, subjects, removes: canRemoveAccess(change) }]);
     return { changed: true, number, pruned, affected, subjects, revocationId };
+  }
+
+  /**
+   * Adds the record with which open connections are checked after a change. A change that only adds
+   * permissions needs one only if a connection has lost a channel.
+   *
+   * @returns the id of the record, or undefined if none is needed
+   */
+  async #recordFor(
+    db: Kysely<Tables>,
+    change: StoredChange,
+    { number, affected, claimedBy }: NumberedEffect,
+  ): Promise<string | undefined> {
+    if (!affected || affected.scope === "users") return undefined;
+    const addsOnly = !canRemoveAccess(change);
+    if (addsOnly && !(await this.#lostChannels.exist(db))) return undefined;
+    return this.#revocations.record(db, affected, number, claimedBy, { addsOnly });
   }
 
   /** Returns the subjects of a change for the change log. */

@@ -65,6 +65,24 @@ export class ConnectionPages {
     return rows.map((row) => fromDetailedRow(row));
   }
 
+  /** Returns a page of open connections that lost a channel, ordered by id. */
+  async pageWithLostChannels(
+    selector: ConnectionSelector,
+    after: string,
+  ): Promise<readonly ConnectionWithChannels[]> {
+    const { db } = this.#database;
+    // The channel was left, so the connection is not selected by its memberships.
+    const [others, channel] =
+      selector.kind === "channel" ? [{ kind: "all" } as const, selector.channel] : [selector, undefined];
+    let lost = db.selectFrom("sallyport_lost_channels").select("connection_key");
+    if (channel !== undefined) lost = lost.where("channel", "=", channel);
+    const rows: DetailedRow[] = await this.#page(db, others, after)
+      .where("c.id", "in", lost)
+      .select((eb) => this.#queries.detailsOf(eb))
+      .execute();
+    return rows.map((row) => fromDetailedRow(row));
+  }
+
   /**
    * Returns a page of open connections that match a filter, ordered by id.
    */

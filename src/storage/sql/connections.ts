@@ -183,6 +183,11 @@ export class SqlConnections implements ConnectionStore {
     return this.#pages.page(...given);
   }
 
+  /** Returns a page of open connections that lost a channel. See `LostChannelStore`. */
+  pageWithLostChannels(...given: Parameters<ConnectionPages["pageWithLostChannels"]>) {
+    return this.#pages.pageWithLostChannels(...given);
+  }
+
   list(...given: Parameters<ConnectionStore["list"]>) {
     return this.#pages.list(...given);
   }

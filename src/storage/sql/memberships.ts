@@ -211,7 +211,7 @@ export class SqlMemberships implements MembershipStore {
     await this.#database.executeBatch([this.#leave({ connectionKey, channel })]);
   }
 
-  async leaveMany<Item extends { readonly connection: { readonly id: string }; readonly channel: string }>(
+  async loseMany<Item extends { readonly connection: { readonly id: string }; readonly channel: string }>(
     leaving: readonly Item[],
   ): Promise<readonly Item[]> {
     if (leaving.length === 0) return [];
@@ -220,6 +220,7 @@ export class SqlMemberships implements MembershipStore {
     return this.#database.sharedTransaction(async (db) => {
       const left: Item[] = [];
       for (const one of inOrder) if (await this.#leaveIn(db, one.connection.id, one.channel)) left.push(one);
+      await addLostChannels(db, left);
       return left;
     });
   }
@@ -228,6 +229,23 @@ export class SqlMemberships implements MembershipStore {
     await this.#database.execute((db) =>
       db.deleteFrom("sallyport_memberships").where("connection_key", "in", connectionKeys).execute(),
     );
+  }
+}
+
+/** Maximum number of rows per INSERT, because databases limit the number of parameters. */
+const ROWS_PER_INSERT = 5000;
+
+async function addLostChannels(
+  db: Kysely<Tables>,
+  left: readonly { readonly connection: { readonly id: string }; readonly channel: string }[],
+): Promise<void> {
+  const rows = left.map(({ connection, channel }) => ({ connection_key: connection.id, channel }));
+  for (let from = 0; from < rows.length; from += ROWS_PER_INSERT) {
+    await db
+      .insertInto("sallyport_lost_channels")
+      .values(rows.slice(from, from + ROWS_PER_INSERT))
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
   }
 }
 

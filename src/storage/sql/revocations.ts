@@ -38,6 +38,7 @@ export class SqlRevocations implements RevocationStore {
    *
    * @param change number of the change in the audit log, or null
    * @param claimedBy id of the process that has the first lease
+   * @param options.addsOnly whether the change only adds permissions. Default false
    * @returns the id of the record
    */
   async record(
@@ -45,6 +46,7 @@ export class SqlRevocations implements RevocationStore {
     touched: RecordedTarget,
     change: number | null,
     claimedBy: string,
+    { addsOnly = false }: { readonly addsOnly?: boolean } = {},
   ): Promise<string> {
     const { now } = this.#database;
     const id = randomUUID();
@@ -58,6 +60,7 @@ export class SqlRevocations implements RevocationStore {
         claimed_by: claimedBy,
         claimed_until: eb(now, "+", LEASE_MS),
         change_number: change,
+        adds_only: addsOnly ? 1 : 0,
       }))
       .execute();
     if (touched.scope === "users") await this.#listUsers(db, id, touched.users);
@@ -136,7 +139,7 @@ export class SqlRevocations implements RevocationStore {
     const due = (db: Kysely<Tables>) => {
       let query = db
         .selectFrom("sallyport_revocations")
-        .select(["id", "scope", "subject", "change_number", "claimed_by"])
+        .select(["id", "scope", "subject", "change_number", "adds_only", "claimed_by"])
         .where((eb) => this.#isDequeuable(eb, claimant))
         .orderBy("created_at")
         .orderBy("id")
@@ -155,12 +158,13 @@ export class SqlRevocations implements RevocationStore {
         .set(({ eb }) => ({ claimed_by: claimant.id, claimed_until: eb(now, "+", LEASE_MS) }))
         .where("id", "=", row.id)
         .execute();
-      const { id, scope, subject, change_number, claimed_by } = row;
+      const { id, scope, subject, change_number, adds_only, claimed_by } = row;
       return {
         id,
         scope,
         subject,
         change: change_number === null ? null : Number(change_number),
+        addsOnly: adds_only === 1,
         isTakenOver: claimed_by !== claimant.id,
       };
     });

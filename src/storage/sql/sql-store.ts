@@ -8,6 +8,7 @@ import { SqlDecisions } from "./decisions.ts";
 import { SqlEndedSessions } from "./ended-sessions.ts";
 import { SqlGateways } from "./gateways.ts";
 import { SqlLimits } from "./limits.ts";
+import { SqlLostChannels } from "./lost-channels.ts";
 import { SqlMemberships } from "./memberships.ts";
 import { SqlRevocations } from "./revocations.ts";
 import { SqlTokens } from "./tokens.ts";
@@ -17,6 +18,7 @@ import { SqlUsers } from "./users.ts";
 export class SqlStore implements Store {
   readonly connections: SqlConnections;
   readonly memberships: SqlMemberships;
+  readonly lostChannels: SqlLostChannels;
   readonly tokens: SqlTokens;
   readonly endedSessions: SqlEndedSessions;
   readonly limits: SqlLimits;
@@ -39,6 +41,7 @@ export class SqlStore implements Store {
     this.revocations = new SqlRevocations(database);
     this.connections = new SqlConnections(database, { users: this.users, tokens: this.tokens, changeLog });
     this.memberships = new SqlMemberships(database, { connections: this.connections, changeLog });
+    this.lostChannels = new SqlLostChannels(database, this.connections);
     this.changes = new SqlChanges(database, { ...this, changeLog });
     this.decisions = new SqlDecisions(database);
     this.gateways = new SqlGateways(database);

@@ -45,11 +45,12 @@ export interface MembershipStore {
   leave(connectionKey: string, channel: string): Promise<void>;
 
   /**
-   * Leaves many channels.
+   * Leaves many channels because a permission ended, and adds them to the lost channels of their
+   * connections.
    *
    * @returns those that were joined. Of concurrent calls, only one returns each membership
    */
-  leaveMany<Item extends { readonly connection: { readonly id: string }; readonly channel: string }>(
+  loseMany<Item extends { readonly connection: { readonly id: string }; readonly channel: string }>(
     leaving: readonly Item[],
   ): Promise<readonly Item[]>;
 

@@ -30,6 +30,8 @@ export interface Revocation {
   readonly subject: string;
   /** Number of the change in the audit log, or `null`. */
   readonly change: number | null;
+  /** Whether the change only added permissions. Then only lost channels are checked. */
+  readonly addsOnly: boolean;
   /** Whether another process had started it, and may have exited before it was finished. */
   readonly isTakenOver: boolean;
 }
