@@ -6,6 +6,7 @@ import {
   useCallback,
   useContext,
   useEffect,
+  useInsertionEffect,
   useRef,
   useState,
   useSyncExternalStore,
@@ -30,13 +31,16 @@ export interface UseSocketResult<View, Message extends ServerMessage> extends So
 
 /** The result of `useCall()`. */
 export interface UseCallResult<Call> {
-  /** Calls the handler. The promise rejects with the error that `error` contains too. */
+  /**
+   * Calls the handler. The promise rejects with the error that `error` contains too. It is the same
+   * function at each render.
+   */
   readonly call: Call;
   /** Whether a call is in flight. */
   readonly isPending: boolean;
   /**
-   * The error of the last call, or undefined: a `CallError` if the server denied the call, or the reason
-   * of an `AbortSignal`.
+   * The error of the call that failed last, until the next call begins: a `CallError` if the server denied
+   * the call, or the reason of an `AbortSignal`.
    */
   readonly error: Error | undefined;
 }
@@ -52,7 +56,8 @@ export interface SallyportReact<View, Message extends ServerMessage> {
    * Keeps a connection to the view while it is rendered, and gives it to the hooks below it.
    *
    * Another `url`, `view`, `token`, `action` or `handlerKey` opens another connection. Another
-   * `channel` joins that channel. A changed function or object is used for the next connection.
+   * `channel` joins that channel. Another function `token` is called for the next token. Other changed
+   * options are used when another connection is opened.
    */
   readonly SallyportProvider: (props: SallyportProviderProps) => ReactElement;
   /** Returns the state of the connection, and the last denial. */
@@ -96,7 +101,7 @@ export function createSallyportReact<View, Message extends ServerMessage = Serve
 
     useSocket() {
       const store = useStore();
-      const status = useSyncExternalStore(store.subscribe, store.status, store.status);
+      const status = useSyncExternalStore(store.subscribe, store.status, store.initialStatus);
       return { ...status, call: store.call, reconnect: store.reconnect };
     },
 
@@ -108,13 +113,16 @@ export function createSallyportReact<View, Message extends ServerMessage = Serve
     useMessages(type, handler) {
       const store = useStore();
       const latest = useLatest(handler);
-      useEffect(
-        () =>
-          store.onMessage((message) => {
-            if (message.type === type) latest.current(message as MessageOfType<Message, typeof type>);
-          }),
-        [store, type, latest],
+      const listener = useCallback(
+        (message: Message) => {
+          if (message.type === type) latest.current(message as MessageOfType<Message, typeof type>);
+        },
+        [type, latest],
       );
+      // The first effect runs at the commit, so that no message is missed. The second one also runs
+      // when React hides the component and shows it again. A listener that is added twice is called once.
+      useInsertionEffect(() => store.onMessage(listener), [store, listener]);
+      useEffect(() => store.onMessage(listener), [store, listener]);
     },
   };
 }
@@ -149,44 +157,37 @@ async function tokenOf(token: ConnectOptions["token"]): Promise<string> {
   return typeof token === "function" ? token() : "";
 }
 
-/** Returns a handler with the state of its last call. */
+/** Returns a handler with the state of its calls. */
 function useTracked<Call>(handler: Call): UseCallResult<Call> {
-  const [result, setResult] = useState<{ readonly pending: number; readonly error: Error | undefined }>({
-    pending: 0,
-    error: undefined,
-  });
-  const isMounted = useRef(true);
-  useEffect(() => {
-    isMounted.current = true;
-    return () => {
-      isMounted.current = false;
-    };
-  }, []);
-  const latest = useLatest(handler as (...args: readonly unknown[]) => Promise<unknown>);
+  const [{ pending, error }, setResult] = useState<CallStatus>({ pending: 0, error: undefined });
   const call = useCallback(
     async (...args: readonly unknown[]) => {
-      setResult(({ pending }) => ({ pending: pending + 1, error: undefined }));
-      const settle = (error: Error | undefined) => {
-        if (isMounted.current) setResult(({ pending }) => ({ pending: pending - 1, error }));
-      };
+      setResult((before) => ({ pending: before.pending + 1, error: undefined }));
       try {
-        const output = await latest.current(...args);
-        settle(undefined);
+        const output = await (handler as (...args: readonly unknown[]) => Promise<unknown>)(...args);
+        setResult((before) => ({ ...before, pending: before.pending - 1 }));
         return output;
       } catch (error) {
-        settle(error as Error);
+        setResult((before) => ({ pending: before.pending - 1, error: error as Error }));
         throw error;
       }
     },
-    [latest],
+    [handler],
   );
-  return { call: call as Call, isPending: result.pending > 0, error: result.error };
+  return { call: call as Call, isPending: pending > 0, error };
+}
+
+interface CallStatus {
+  /** The number of calls in flight. */
+  readonly pending: number;
+  readonly error: Error | undefined;
 }
 
 /** Returns a reference to the value of the last render that was committed. */
 function useLatest<Value>(value: Value): { readonly current: Value } {
   const latest = useRef(value);
-  useEffect(() => {
+  // An effect runs later than the commit. A message between them would use the value before it.
+  useInsertionEffect(() => {
     latest.current = value;
   });
   return latest;

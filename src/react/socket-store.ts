@@ -1,4 +1,5 @@
 import {
+  CallError,
   type CallOptions,
   type CallsOf,
   type ConnectOptions,
@@ -26,7 +27,10 @@ export interface AccessDenial {
 /** What a component shows of a socket. */
 export interface SocketStatus<View, Message extends ServerMessage> {
   readonly state: SocketState;
-  /** Why the state is `denied`. Undefined in other states. */
+  /**
+   * Why no connection is allowed: in the state `denied`, and after status 429 until the client tries
+   * again. Otherwise undefined.
+   */
   readonly denial: AccessDenial | undefined;
   /** The socket, or undefined on a server and before the first effect. */
   readonly socket: Socket<View, Message> | undefined;
@@ -37,6 +41,17 @@ type OpenOptions = Omit<ConnectOptions, "channel">;
 
 const INITIAL = { state: "connecting", denial: undefined, socket: undefined } as const;
 const REVOKED = "Your access has ended.";
+const NOT_RENDERED =
+  "The call was not sent, because its SallyportProvider is not rendered anymore. Call the handler while the provider is rendered.";
+
+/** A handler of the view, as a function of the client. */
+type Handler = (input?: object, options?: CallOptions) => Promise<unknown>;
+
+/** A call that waits for the socket. */
+interface WaitingCall<View, Message extends ServerMessage> {
+  readonly resolve: (socket: Socket<View, Message>) => void;
+  readonly reject: (error: CallError) => void;
+}
 
 /**
  * The socket of a provider. React can run an effect twice, so the socket is created in a task of its
@@ -49,22 +64,32 @@ export class SocketStore<View, Message extends ServerMessage> {
   #status: SocketStatus<View, Message> = INITIAL;
   readonly #listeners = new Set<() => void>();
   readonly #messageListeners = new Set<(message: Message) => void>();
-  /** Calls that wait for the socket. */
-  #waiting: ((socket: Socket<View, Message>) => void)[] = [];
+  #waiting: WaitingCall<View, Message>[] = [];
+  /** Whether the provider was removed, or React hides it. */
+  #isClosed = false;
 
   constructor(channel: string | undefined) {
     this.#channel = channel;
+    // Each handler is one function, because effects can depend on it.
+    const handlers = new Map<string, Handler>();
     this.call = new Proxy(Object.freeze({}), {
-      // A "then" would make `await call` wait for a handler.
-      get: (_, name) =>
-        typeof name === "symbol" || name === "then"
-          ? undefined
-          : (input?: object, options?: CallOptions) => this.#call(name, input, options),
+      get: (_, name) => {
+        // A "then" would make `await call` wait for a handler.
+        if (typeof name === "symbol" || name === "then") return undefined;
+        const known = handlers.get(name);
+        if (known) return known;
+        const handler: Handler = (input, options) => this.#call(name, input, options);
+        handlers.set(name, handler);
+        return handler;
+      },
     }) as CallsOf<View>;
   }
 
   /** Returns the same object until the status changes. */
   readonly status = (): SocketStatus<View, Message> => this.#status;
+
+  /** Returns the status that a server renders. A page that was rendered there begins with it too. */
+  readonly initialStatus = (): SocketStatus<View, Message> => INITIAL;
 
   /** Calls a function after each change of the status. @returns a function that removes it */
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -92,9 +117,10 @@ export class SocketStore<View, Message extends ServerMessage> {
    * Creates the socket soon.
    *
    * @param onError called if `connect()` throws
-   * @returns a function that closes it
+   * @returns a function that closes it, and rejects the calls that wait for it
    */
   open(options: OpenOptions, onError: (error: unknown) => void): () => void {
+    this.#isClosed = false;
     const timer = setTimeout(() => {
       try {
         this.#connect(options);
@@ -105,8 +131,10 @@ export class SocketStore<View, Message extends ServerMessage> {
     return () => {
       clearTimeout(timer);
       const { socket } = this.#status;
+      this.#isClosed = true;
       this.#set(INITIAL);
       socket?.close();
+      this.#rejectIfClosed();
     };
   }
 
@@ -127,9 +155,9 @@ export class SocketStore<View, Message extends ServerMessage> {
         this.#deny(socket, { kind: "revoked", status: 403, error: REVOKED, reference });
     });
     socket.on("message", (message) => {
-      if (isCurrent()) for (const listener of [...this.#messageListeners]) listener(message);
+      if (isCurrent()) for (const listener of [...this.#messageListeners]) callListener(listener, message);
     });
-    for (const resolve of this.#waiting.splice(0)) resolve(socket);
+    for (const { resolve } of this.#waiting.splice(0)) resolve(socket);
   }
 
   #deny(socket: Socket<View, Message>, denial: AccessDenial): void {
@@ -142,12 +170,31 @@ export class SocketStore<View, Message extends ServerMessage> {
   }
 
   async #call(name: string, input?: object, options?: CallOptions): Promise<unknown> {
-    const socket =
-      this.#status.socket ??
-      (await new Promise<Socket<View, Message>>((resolve) => this.#waiting.push(resolve)));
-    const calls = socket.call as unknown as Readonly<
-      Record<string, (input?: object, options?: CallOptions) => unknown>
-    >;
-    return calls[name]?.(input, options);
+    const socket = this.#status.socket ?? (await this.#wait());
+    return (socket.call as unknown as Readonly<Record<string, Handler>>)[name]?.(input, options);
+  }
+
+  #wait(): Promise<Socket<View, Message>> {
+    if (this.#isClosed) this.#rejectIfClosed();
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  /** Rejects the calls that wait, unless the effects of this task open the socket again. */
+  #rejectIfClosed(): void {
+    setTimeout(() => {
+      if (!this.#isClosed) return;
+      for (const { reject } of this.#waiting.splice(0)) reject(new CallError(NOT_RENDERED));
+    });
+  }
+}
+
+/** Calls a function. The page receives its error, so that the other functions are called too. */
+function callListener<Message>(listener: (message: Message) => void, message: Message): void {
+  try {
+    listener(message);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

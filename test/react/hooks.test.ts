@@ -1,97 +1,141 @@
-import { parseHTML } from "linkedom";
-import { createElement, type ReactNode, StrictMode } from "react";
-import { createRoot, type Root } from "react-dom/client";
+import { createElement, Fragment, useEffect, useLayoutEffect } from "react";
 import { renderToString } from "react-dom/server";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { WebSocket } from "ws";
-import { z } from "zod";
-import { createSallyportReact, type SallyportProviderProps } from "../../src/react/react.ts";
-import { defineChannel } from "../../src/views/channel.ts";
-import { handler } from "../../src/views/handler.ts";
-import { WebSocketView } from "../../src/views/view.ts";
+import { describe, expect, test } from "vitest";
 import { chat } from "../integration/chat.ts";
-import { ORIGIN, World } from "../integration/world.ts";
-
-type RoomMessage =
-  | { readonly type: "said"; readonly text: string }
-  | { readonly type: "removed"; readonly id: string };
-
-class RoomView extends WebSocketView {
-  static override permissionsRequired = [chat.can_use_chat];
-  say = handler({ body: z.object({ text: z.string() }) }, async ({ body, connection, to }) => {
-    const message: RoomMessage = { type: "said", text: body.text };
-    await to({ channel: connection.channel ?? "rooms/a" }).send(message);
-    return body.text.length;
-  });
-  remove = handler({ permissionsRequired: [chat.can_moderate_chat] }, () => undefined);
-}
-
-const { SallyportProvider, useSocket, useCall, useMessages } = createSallyportReact<RoomView, RoomMessage>();
-
-/** The page. React reads it also after a root was removed, so each test uses the same one. */
-const page = parseHTML("<!doctype html><html><body></body></html>");
-vi.stubGlobal("window", page.window);
-vi.stubGlobal("document", page.document);
-
-let world: World;
-let root: Root;
-let container: { textContent: string | null };
-let tokens: number;
-beforeEach(async () => {
-  container = page.document.createElement("div");
-  root = createRoot(container as never);
-  tokens = 0;
-  const room = defineChannel("rooms/:room", { permissionsRequired: [chat.can_use_chat] });
-  world = await World.open({ permissions: [chat], channels: [room], views: { "/ws/room": RoomView } });
-  await world.sallyport.access.grant("ann", chat.can_use_chat);
-});
-afterEach(async () => {
-  root.unmount();
-  await world.close();
-});
-
-/** Renders a component below a provider that connects as ann. */
-function render(
-  child: ReactNode,
-  props: Partial<SallyportProviderProps> = {},
-  isStrict = false,
-): Promise<void> {
-  const provider = createElement(
-    SallyportProvider,
-    {
-      url: world.gateway.url,
-      token: () => {
-        tokens++;
-        return world.token("ann");
-      },
-      channel: "rooms/a",
-      backoff: { baseMs: 1, maxMs: 1 },
-      WebSocket: class extends WebSocket {
-        constructor(url: string) {
-          super(url, { headers: { origin: ORIGIN, cookie: "login=ann:login-of-ann" } });
-        }
-      },
-      ...props,
-    },
-    child,
-  );
-  root.render(isStrict ? createElement(StrictMode, null, provider) : provider);
-}
-
-const shown = (text: string | RegExp) => expect.poll(() => container.textContent).toMatch(text);
+import {
+  container,
+  ErrorBoundary,
+  openChannels,
+  printedErrors,
+  provider,
+  type RoomMessage,
+  render,
+  root,
+  Status,
+  shown,
+  sockets,
+  tokens,
+  uncaughtError,
+  useCall,
+  useMessages,
+  useSocket,
+  world,
+} from "./room.ts";
 
 let latest: ReturnType<typeof useSocket>;
-function Status() {
+const states: string[] = [];
+function Latest() {
   latest = useSocket();
-  const { state, denial } = latest;
-  return denial ? `${state}: ${denial.kind} ${denial.status} ${denial.error}` : state;
+  states.push(latest.state);
+  return createElement(Status);
 }
+
+describe("SallyportProvider", () => {
+  test("keeps the connection when a function changes, and uses the function for the next token", async () => {
+    render(createElement(Latest));
+    await shown(/^open$/);
+    const [first] = await world.sallyport.listConnections();
+    let ownTokens = 0;
+    const token = () => {
+      ownTokens++;
+      return world.token("ann");
+    };
+    render([createElement(Latest, { key: "1" }), " again"], { token });
+    await shown(/^open again$/);
+    expect(await world.sallyport.listConnections()).toMatchObject([{ connection: first?.connection }]);
+    latest.reconnect();
+    await expect.poll(() => ownTokens).toBe(1);
+    await shown(/^open again$/);
+    expect(tokens).toBe(1);
+  });
+
+  test("joins another channel when the channel changes", async () => {
+    render(createElement(Latest));
+    await shown(/^open$/);
+    const { socket } = latest;
+    render(createElement(Latest), { channel: "rooms/b" });
+    await expect.poll(openChannels).toEqual([["rooms/b"]]);
+    await shown(/^open$/);
+    expect(latest.socket).toBe(socket);
+  });
+
+  test.each([{ view: "/ws/room" }, { handlerKey: "name" }, { action: "chat" }])(
+    "opens another connection for another option: %o",
+    async (props) => {
+      render(createElement(Latest));
+      await shown(/^open$/);
+      const { socket } = latest;
+      render(createElement(Latest), props);
+      await expect.poll(() => latest.socket).not.toBe(socket);
+      await shown(/^open$/);
+      expect(socket?.state).toBe("closed");
+      await expect.poll(openChannels).toHaveLength(1);
+    },
+  );
+
+  test("opens no WebSocket if it is removed while the token is requested", async () => {
+    let answer: (token: string) => void = () => undefined;
+    let isRequested = false;
+    const token = () => {
+      isRequested = true;
+      return new Promise<string>((resolve) => {
+        answer = resolve;
+      });
+    };
+    render(createElement(Status), { token });
+    await expect.poll(() => isRequested).toBe(true);
+    root.render(null);
+    await shown(/^$/);
+    answer(await world.token("ann"));
+    // A request takes longer than the client needs to create a WebSocket.
+    await world.token("ann");
+    expect(sockets).toEqual([]);
+  });
+
+  test("closes the WebSocket if it is removed during the handshake", async () => {
+    render(createElement(Status));
+    await expect.poll(() => sockets.length).toBe(1);
+    root.render(null);
+    await expect.poll(() => sockets[0]?.readyState).toBe(3);
+    await expect.poll(openChannels).toEqual([]);
+  });
+
+  test("gives its own connection to the components below it, beside and within other providers", async () => {
+    const Named = ({ name }: { readonly name: string }) => `${name} ${useSocket().socket?.channel} `;
+    const named = (name: string) => createElement(Named, { key: name, name });
+    root.render([
+      createElement(Fragment, { key: "1" }, provider(named("left"), { channel: "rooms/a" })),
+      createElement(
+        Fragment,
+        { key: "2" },
+        provider(
+          [
+            named("right"),
+            createElement(Fragment, { key: "3" }, provider(named("inner"), { channel: "rooms/c" })),
+          ],
+          { channel: "rooms/b" },
+        ),
+      ),
+    ]);
+    await shown("left rooms/a right rooms/b inner rooms/c");
+    await expect.poll(openChannels).toEqual([["rooms/a"], ["rooms/b"], ["rooms/c"]]);
+  });
+
+  test("passes an error of connect() to the error boundary of the app", async () => {
+    root.render(createElement(ErrorBoundary, null, provider(createElement(Status), { url: "http://wrong" })));
+    await shown("error: connect(): ");
+    expect(container.textContent).toContain("must be a string that begins with wss:// or ws://");
+    // React prints each error that a boundary receives.
+    expect(printedErrors()).toHaveLength(1);
+  });
+});
 
 describe("useSocket()", () => {
   test("returns the state, and reports a revocation and a denial differently", async () => {
-    render(createElement(Status));
-    await shown(/^connecting$/);
+    states.length = 0;
+    render(createElement(Latest));
     await shown(/^open$/);
+    expect(new Set(states)).toEqual(new Set(["connecting", "open"]));
     await world.sallyport.access.revoke("ann", chat.can_use_chat);
     await shown("denied: revoked 403 Your access has ended.");
     const { reference = "" } = latest.denial ?? {};
@@ -107,46 +151,26 @@ describe("useSocket()", () => {
   test("reports a denial of the token endpoint, with its reference", async () => {
     await world.sallyport.access.revoke("ann", chat.can_use_chat);
     const fetched: typeof fetch = () => world.requestToken("ann", { view: "/ws/room" });
-    render(createElement(Status), { token: "/api/ws-token", view: "/ws/room", fetch: fetched });
+    render(createElement(Latest), { token: "/api/ws-token", view: "/ws/room", fetch: fetched });
     await shown("denied: denied 403 Permission denied.");
     expect(latest.denial?.reference).toMatch(/^[0-9a-f]{12}$/);
   });
 
-  test("opens one connection in strict mode, and closes it when the provider is removed", async () => {
-    render(createElement(Status), {}, true);
+  test("returns the same functions at each render, so effects can depend on them", async () => {
+    let runs = 0;
+    function Effects() {
+      const { call, reconnect } = useSocket();
+      const { call: say } = useCall("say");
+      // biome-ignore lint/correctness/useExhaustiveDependencies: the effect counts its runs
+      useEffect(() => void runs++, [call, call.say, reconnect, say]);
+      return createElement(Latest);
+    }
+    render(createElement(Effects));
     await shown(/^open$/);
-    expect(tokens).toBe(1);
-    expect(await world.sallyport.listConnections()).toHaveLength(1);
-    root.render(null);
-    await expect.poll(() => world.sallyport.listConnections()).toEqual([]);
-  });
-
-  test("keeps the connection when another function is passed, and opens another one for a new view", async () => {
-    render(createElement(Status));
-    await shown(/^open$/);
-    const [first] = await world.sallyport.listConnections();
-    render(createElement(Status));
-    expect(await world.sallyport.listConnections()).toMatchObject([{ connection: first?.connection }]);
-    render(createElement(Status), { channel: "rooms/b" });
-    await expect
-      .poll(async () => (await world.sallyport.listConnections()).map(({ channels }) => channels))
-      .toEqual([["rooms/b"]]);
-    await shown(/^open$/);
-  });
-
-  test("renders on a server without a connection", () => {
-    const html = renderToString(
-      createElement(SallyportProvider, { url: world.gateway.url }, createElement(Status)),
-    );
-    expect(html).toBe("connecting");
-    expect(tokens).toBe(0);
-  });
-
-  test("passes an error of connect() to the error boundary of the app", async () => {
-    const errors: unknown[] = [];
-    const own = createRoot(document.createElement("div"), { onUncaughtError: (error) => errors.push(error) });
-    own.render(createElement(SallyportProvider, { url: "http://wrong" }, createElement(Status)));
-    await expect.poll(() => String(errors[0])).toContain("must be a string that begins with wss:// or ws://");
+    render(createElement(Effects), { channel: "rooms/b" });
+    await expect.poll(openChannels).toEqual([["rooms/b"]]);
+    await latest.call.say({ text: "hello" });
+    expect(runs).toBe(1);
   });
 
   test("outside of the provider is an error that says what to do", () => {
@@ -163,7 +187,8 @@ describe("useCall()", () => {
   function Calls() {
     say = useCall("say");
     remove = useCall("remove");
-    const text = `${say.isPending ? "sending" : "idle"} ${remove.error?.message ?? "no error"}`;
+    const isPending = say.isPending || remove.isPending;
+    const text = `${isPending ? "sending" : "idle"} ${remove.error?.message ?? "no error"}`;
     rendered.push(text);
     return text;
   }
@@ -173,7 +198,7 @@ describe("useCall()", () => {
     render(createElement(Calls));
     await shown("idle no error");
     const result = say.call({ text: "hello" });
-    await expect.poll(() => container.textContent).toBe("idle no error");
+    await shown("idle no error");
     expect(await result).toBe(5);
     await shown("idle no error");
     expect(rendered).toContain("sending no error");
@@ -188,6 +213,38 @@ describe("useCall()", () => {
     await world.sallyport.access.grant("ann", chat.can_moderate_chat);
     await remove.call();
     await shown("idle no error");
+  });
+
+  test("shows the error of a call also if another call succeeds after it", async () => {
+    rendered = [];
+    await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+    render(createElement(Calls));
+    await shown("idle no error");
+    const aborted = remove.call({}, { signal: AbortSignal.abort(new Error("aborted")) });
+    const succeeded = remove.call();
+    await expect(aborted).rejects.toThrow("aborted");
+    await succeeded;
+    await shown("idle aborted");
+  });
+
+  test("rejects a call that waits when the provider is removed, and each later call", async () => {
+    const calls: Promise<unknown>[] = [];
+    function CallThenRemove() {
+      say = useCall("say");
+      useEffect(() => {
+        const waiting = say.call({ text: "hello" });
+        waiting.catch(() => undefined);
+        calls.push(waiting);
+        root.render(null);
+      }, []);
+      return "rendered";
+    }
+    render(createElement(CallThenRemove));
+    await expect.poll(() => calls).toHaveLength(1);
+    await shown(/^$/);
+    const error = { name: "CallError", status: 0, sent: false };
+    await expect(calls[0]).rejects.toMatchObject(error);
+    await expect(say.call({ text: "late" })).rejects.toMatchObject(error);
   });
 });
 
@@ -213,5 +270,50 @@ describe("useMessages()", () => {
     await to.send({ type: "said", text: "ignored" });
     await shown(/^open$/);
     expect(received).toHaveLength(3);
+  });
+
+  test("misses no message between the commit and the effects of a component", async () => {
+    const received: string[] = [];
+    function Messages({ type }: { readonly type: RoomMessage["type"] }) {
+      useMessages(type, (message) => received.push(`${type} ${Object.values(message)[1]}`));
+      return null;
+    }
+    function Page({ type }: { readonly type?: RoomMessage["type"] }) {
+      // The effects of the components below run after a layout effect.
+      // biome-ignore lint/correctness/useExhaustiveDependencies: the messages arrive at each change
+      useLayoutEffect(() => {
+        sockets[0]?.receive({ type: "said", text: "hello" });
+        sockets[0]?.receive({ type: "removed", id: "7" });
+      }, [type]);
+      return [
+        type && createElement(Messages, { key: "messages", type }),
+        createElement(Status, { key: "status" }),
+      ];
+    }
+    render(createElement(Page));
+    await shown(/^open$/);
+    render(createElement(Page, { type: "said" }));
+    await expect.poll(() => received).toEqual(["said hello"]);
+    render(createElement(Page, { type: "removed" }));
+    await expect.poll(() => received).toEqual(["said hello", "removed 7"]);
+  });
+
+  test("calls the other functions if one throws, and the page receives the error", async () => {
+    const received: string[] = [];
+    function Throwing() {
+      useMessages("said", () => {
+        throw new Error("my own");
+      });
+      return null;
+    }
+    function Receiving() {
+      useMessages("said", ({ text }) => received.push(text));
+      return createElement(Status);
+    }
+    render([createElement(Throwing, { key: "1" }), createElement(Receiving, { key: "2" })]);
+    await shown(/^open$/);
+    const error = await uncaughtError(() => sockets[0]?.receive({ type: "said", text: "hello" }));
+    expect(received).toEqual(["hello"]);
+    expect(error).toMatchObject({ message: "my own" });
   });
 });
