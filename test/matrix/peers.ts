@@ -9,8 +9,11 @@ export type PeerChoice = "lowest" | "newest";
 
 const root = resolve(import.meta.dirname, "../..");
 
-/** Peers with their own lock files in `test/packages`, because they are large. */
-const INSTALLED_SEPARATELY = ["aws-cdk-lib", "constructs"];
+/**
+ * Peers with their own lock files in `test/packages`. The CDK is large, and React needs the same version
+ * of react-dom.
+ */
+const INSTALLED_SEPARATELY = ["aws-cdk-lib", "constructs", "react"];
 
 function peerRanges(): PeerVersions {
   const text = readFileSync(join(root, "package.json"), "utf8");

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
 import { LIMITS } from "../limits.ts";
 import { importLowestPeers } from "./lowest-peers.ts";
+import { importOtherReact, OTHER_REACTS } from "./other-react.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 /** The lock file installs Kysely 0.28. Apps on Node 22 and newer get 0.29. */
@@ -83,6 +84,17 @@ export default defineConfig({
           sequence: { groupOrder: 4 },
         },
       },
+      ...OTHER_REACTS.map(({ name, version }) => ({
+        extends: true as const,
+        plugins: [importOtherReact(name)],
+        test: {
+          name,
+          include: ["test/react/**/*.test.ts"],
+          env: { REACT_VERSION: version },
+          globalSetup: ["test/matrix/other-react.ts"],
+          sequence: { groupOrder: 5 },
+        },
+      })),
     ],
   },
 });

@@ -82,6 +82,12 @@ describe("lists that state the same facts agree", () => {
     expect(read("test/packages/cdk-lowest/package.json").dependencies).toEqual(lowest);
   });
 
+  test("the lowest version of React, and that of test/packages/react-lowest", () => {
+    const read = (file: string) => JSON.parse(readFileSync(join(root, file), "utf8"));
+    const { react } = read("test/packages/react-lowest/package.json").dependencies;
+    expect(read("package.json").peerDependencies.react).toBe(`>=${react}`);
+  });
+
   test("the versions of create-sallyport, of the templates and of sallyport init", () => {
     const read = (file: string) => JSON.parse(readFileSync(join(root, file), "utf8"));
     const { version } = read("package.json");
