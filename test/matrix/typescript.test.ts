@@ -9,11 +9,11 @@ import { ResultTable } from "./result-table.ts";
 
 const MAJOR = Number(process.versions.node.split(".")[0]);
 
-/** Each Kysely with the lowest TypeScript that its types support, and the newest of everything. */
+/** Each Kysely with the lowest TypeScript that its types support and React 18, and the newest of everything. */
 const COMPILERS = [
-  { typescript: "5.2", kysely: lowestPeers().kysely, nodeTypes: "20" },
-  { typescript: "5.4", kysely: "0.29", nodeTypes: "20" },
-  { typescript: "latest", kysely: "0.29", nodeTypes: "latest" },
+  { typescript: "5.2", kysely: lowestPeers().kysely, nodeTypes: "20", reactTypes: "18" },
+  { typescript: "5.4", kysely: "0.29", nodeTypes: "20", reactTypes: "18" },
+  { typescript: "latest", kysely: "0.29", nodeTypes: "latest", reactTypes: "latest" },
 ];
 
 const results = new ResultTable("TypeScript");
@@ -33,7 +33,7 @@ afterAll(async () => {
 
 describe.each(COMPILERS)(
   "TypeScript $typescript with Kysely $kysely",
-  ({ typescript, kysely, nodeTypes }) => {
+  ({ typescript, kysely, nodeTypes, reactTypes }) => {
     let consumer: Consumer;
     beforeAll(async () => {
       const dependencies = [
@@ -41,6 +41,7 @@ describe.each(COMPILERS)(
         `kysely@${kysely}`,
         `typescript@${typescript}`,
         `@types/node@${nodeTypes}`,
+        `@types/react@${reactTypes}`,
       ];
       consumer = await Consumer.install(NPM, MAJOR, [tarball, ...dependencies], "types");
     });
@@ -52,7 +53,8 @@ describe.each(COMPILERS)(
     ])("compiles an app with module %s and moduleResolution %s", async (module, moduleResolution) => {
       await results.record(typescript, moduleResolution, async () => {
         const options = ["--module", module, "--moduleResolution", moduleResolution];
-        expect(await consumer.exec(["tsc", "-p", ".", ...options])).toBe("");
+        for (const project of ["tsconfig.json", "tsconfig.page.json"])
+          expect(await consumer.exec(["tsc", "-p", project, ...options])).toBe("");
         return consumer.versionOf("typescript");
       });
     });

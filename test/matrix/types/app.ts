@@ -29,7 +29,7 @@ const room = defineChannel("rooms/:slug", {
   authorize: ({ user, params }) => user.id !== undefined && params.slug.length > 0,
 });
 
-class ChatView extends WebSocketView {
+export class ChatView extends WebSocketView {
   static permissionsRequired = [chat.can_use_chat];
   whoami = handler(({ user }) => ({ user: user.id ?? null }));
 }
