@@ -37,7 +37,7 @@ const pages = [
     .map((file) => `docs/${file}`),
 ];
 const blocks = pages.flatMap(blocksOf);
-const code = blocks.filter(({ language }) => language === "ts" || language === "js");
+const code = blocks.filter(({ language }) => ["ts", "tsx", "js"].includes(language));
 
 /** Returns whether a text is a module, possibly with `…` for omitted code, or the members of an object. */
 function isCode({ code: text, language }: Block): boolean {
@@ -46,7 +46,11 @@ function isCode({ code: text, language }: Block): boolean {
     const { diagnostics = [] } = ts.transpileModule(source, {
       reportDiagnostics: true,
       fileName: `block.${language}`,
-      compilerOptions: { target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext },
+      compilerOptions: {
+        target: ts.ScriptTarget.ESNext,
+        module: ts.ModuleKind.ESNext,
+        jsx: ts.JsxEmit.Preserve,
+      },
     });
     return diagnostics.length === 0;
   });
@@ -103,8 +107,8 @@ function exportedNames(): ReadonlyMap<string, ReadonlySet<string>> {
 test("B70 each import from sallyport in README and docs/ names an export of the package", () => {
   const exported = exportedNames();
   let count = 0;
-  const wrong = code.flatMap(({ place, code: text }) => {
-    const source = ts.createSourceFile("block.ts", text, ts.ScriptTarget.ESNext, true);
+  const wrong = code.flatMap(({ place, language, code: text }) => {
+    const source = ts.createSourceFile(`block.${language}`, text, ts.ScriptTarget.ESNext, true);
     return source.statements.filter(ts.isImportDeclaration).flatMap(({ moduleSpecifier, importClause }) => {
       const from = (moduleSpecifier as ts.StringLiteral).text;
       if (!/^sallyport(\/|$)/.test(from)) return [];
@@ -131,22 +135,22 @@ const OWN_MODULES: Readonly<Record<string, string>> = {
     export const app: RequestListener = (_request, response) => void response.end();`,
 };
 
-/** Writes an app with the package and the packages that the README installs. */
-async function writeApp(files: Readonly<Record<string, string>>): Promise<string> {
+/** Writes an app with the package and the packages that the pages install. */
+async function writeApp(files: Readonly<Record<string, string>>, settingsOfApp = {}): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-documented-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   await mkdir(join(folder, "node_modules"));
   await symlink(root, join(folder, "node_modules/sallyport"));
-  for (const name of ["@types", "kysely", "libsql", "zod"])
+  for (const name of ["@types", "kysely", "libsql", "react", "vitest", "zod"])
     await symlink(join(root, "node_modules", name), join(folder, "node_modules", name));
   const compilerOptions = {
     ...{ target: "ES2022", module: "nodenext", moduleResolution: "nodenext", types: ["node"] },
     ...{ lib: ["ES2023", "DOM"], strict: true, skipLibCheck: true },
-    ...{ rewriteRelativeImportExtensions: true, rootDir: ".", outDir: "dist" },
+    ...{ rewriteRelativeImportExtensions: true, rootDir: ".", outDir: "dist", ...settingsOfApp },
   };
   const settings = {
     "package.json": JSON.stringify({ name: "documented", type: "module" }),
-    "tsconfig.json": JSON.stringify({ compilerOptions, include: ["src", "test"] }),
+    "tsconfig.json": JSON.stringify({ compilerOptions, include: ["src", "test", "page", "app"] }),
   };
   for (const [path, text] of Object.entries({ ...settings, ...files })) {
     await mkdir(dirname(join(folder, path)), { recursive: true });
@@ -154,6 +158,9 @@ async function writeApp(files: Readonly<Record<string, string>>): Promise<string
   }
   return folder;
 }
+
+/** Runs the TypeScript compiler in the folder of an app. */
+const compile = (folder: string) => node(folder, join(root, "node_modules/typescript/bin/tsc"), "-p", ".");
 
 /** Runs Node.js in a folder, and returns its output and whether it exited with 0. */
 async function node(folder: string, ...args: string[]) {
@@ -198,8 +205,7 @@ test("B67 the app of the README compiles, and the tests of docs/testing.md pass 
         await app.close();
       });`,
   });
-  const compiled = await node(folder, join(root, "node_modules/typescript/bin/tsc"), "-p", ".");
-  expect(compiled).toEqual({ isSuccessful: true, output: "" });
+  expect(await compile(folder)).toEqual({ isSuccessful: true, output: "" });
   const tested = await node(
     folder,
     "--test",
@@ -209,4 +215,34 @@ test("B67 the app of the README compiles, and the tests of docs/testing.md pass 
   );
   expect(tested.output).toMatch(/^# pass 2$/m);
   expect(tested).toMatchObject({ isSuccessful: true });
+});
+
+/** The server of the page about React, and the package that it uses in a test. */
+const REACT_MODULES: Readonly<Record<string, string>> = {
+  "src/chat-view.ts": `import { handler, WebSocketView } from "sallyport";
+    import { z } from "zod";
+    export type { ChatMessage } from "./messages.ts";
+    export class ChatView extends WebSocketView {
+      say = handler({ body: z.object({ text: z.string() }) }, () => null);
+    }`,
+  "test/testing-library.d.ts": `declare module "@testing-library/react" {
+    export function render(element: import("react").ReactNode): void;
+    export function act(run: () => void): void;
+    export const screen: {
+      findByText(text: string): Promise<HTMLElement>;
+      getByRole(role: string, options: { name: string }): HTMLElement;
+    };
+  }`,
+};
+
+test("each block of docs/react.md names its file, and they compile together", async () => {
+  const named = blocksOf("docs/react.md").map(({ place, language, code: text }) => {
+    const [, file] = /^\/\/ ((?:[\w-]+\/)+[\w.-]+\.tsx?)\n/.exec(text) ?? [];
+    expect(file, place).toMatch(new RegExp(`\\.${language}$`));
+    return [file ?? place, text] as const;
+  });
+  expect(named.length).toBeGreaterThan(7);
+  expect(new Set(named.map(([file]) => file)).size).toBe(named.length);
+  const folder = await writeApp({ ...REACT_MODULES, ...Object.fromEntries(named) }, { jsx: "react-jsx" });
+  expect(await compile(folder)).toEqual({ isSuccessful: true, output: "" });
 });
