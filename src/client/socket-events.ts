@@ -13,9 +13,13 @@ import type { HANDSHAKE_FAILED } from "./calls.ts";
  */
 export type SocketState = "connecting" | "open" | "reconnecting" | "denied" | "closed";
 
-/** A message of the server that is not the answer to a call. */
-export interface ServerMessage {
+/** The part that all messages of the server have. Types of messages can extend it, or not. */
+export interface AnyMessage {
   readonly type?: string;
+}
+
+/** A message of the server that is not the answer to a call. */
+export interface ServerMessage extends AnyMessage {
   readonly [field: string]: unknown;
 }
 

@@ -5,9 +5,17 @@ import { Backoff, type BackoffOptions } from "./backoff.ts";
 import { CallError, type CallOptions, Calls, encodeMessage, timerMs } from "./calls.ts";
 import { type ConnectOptions, checkOptionNames } from "./connect-options.ts";
 import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
-import type { ClientError, Denial, ServerMessage, SocketEvents, SocketState } from "./socket-events.ts";
+import type {
+  AnyMessage,
+  ClientError,
+  Denial,
+  ServerMessage,
+  SocketEvents,
+  SocketState,
+} from "./socket-events.ts";
 
 export type {
+  AnyMessage,
   BackoffOptions,
   CallOptions,
   ClientError,
@@ -79,14 +87,14 @@ const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
  * @throws TypeError for an unknown option, for a `url` that a WebSocket does not accept, or if
  *   WebSocket or crypto is missing
  */
-export function connect<View, Message extends ServerMessage = ServerMessage>(
+export function connect<View, Message extends AnyMessage = ServerMessage>(
   options: ConnectOptions,
 ): Socket<View, Message> {
   return new Socket(options);
 }
 
 /** A connection to a view that is opened again when it ends. Create it with {@link connect}. */
-export class Socket<View, Message extends ServerMessage = ServerMessage> {
+export class Socket<View, Message extends AnyMessage = ServerMessage> {
   /**
    * Calls a handler by its name: `socket.call.send_message({ message })`.
    *

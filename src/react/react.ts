@@ -11,7 +11,7 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
-import type { CallsOf, ConnectOptions, ServerMessage, Socket } from "../client/socket.ts";
+import type { AnyMessage, CallsOf, ConnectOptions, ServerMessage, Socket } from "../client/socket.ts";
 import { type AccessDenial, type SocketStatus, SocketStore } from "./socket-store.ts";
 
 export type { AccessDenial, SocketStatus };
@@ -22,7 +22,7 @@ export interface SallyportProviderProps extends ConnectOptions {
 }
 
 /** The result of `useSocket()`. */
-export interface UseSocketResult<View, Message extends ServerMessage> extends SocketStatus<View, Message> {
+export interface UseSocketResult<View, Message extends AnyMessage> extends SocketStatus<View, Message> {
   /** The handlers of the view: `call.say({ text })`. A call waits until the socket is open. */
   readonly call: CallsOf<View>;
   /** Connects again now, for example after a denial. */
@@ -51,7 +51,7 @@ export type MessageOfType<Message, Type> = [Extract<Message, { readonly type: Ty
   : Extract<Message, { readonly type: Type }>;
 
 /** The provider and the hooks of one view. */
-export interface SallyportReact<View, Message extends ServerMessage> {
+export interface SallyportReact<View, Message extends AnyMessage> {
   /**
    * Keeps a connection to the view while it is rendered, and gives it to the hooks below it.
    *
@@ -78,7 +78,7 @@ export interface SallyportReact<View, Message extends ServerMessage> {
  * export const { SallyportProvider, useSocket, useCall, useMessages } =
  *   createSallyportReact<ChatView, ChatMessage>();
  */
-export function createSallyportReact<View, Message extends ServerMessage = ServerMessage>(): SallyportReact<
+export function createSallyportReact<View, Message extends AnyMessage = ServerMessage>(): SallyportReact<
   View,
   Message
 > {
@@ -128,7 +128,7 @@ export function createSallyportReact<View, Message extends ServerMessage = Serve
 }
 
 /** Opens the socket of a store while the component is mounted. */
-function useConnection<View, Message extends ServerMessage>(
+function useConnection<View, Message extends AnyMessage>(
   store: SocketStore<View, Message>,
   options: ConnectOptions,
 ): void {

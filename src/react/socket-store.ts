@@ -1,10 +1,10 @@
 import {
+  type AnyMessage,
   CallError,
   type CallOptions,
   type CallsOf,
   type ConnectOptions,
   connect,
-  type ServerMessage,
   type Socket,
   type SocketState,
 } from "../client/socket.ts";
@@ -16,6 +16,11 @@ export interface AccessDenial {
    * the connection was open.
    */
   readonly kind: "denied" | "revoked";
+  /**
+   * `view`: there is no connection. `channel`: the connection is open, and has left the channel of the
+   * provider. It joins the channel again when access returns.
+   */
+  readonly scope: "view" | "channel";
   /** The HTTP status of the token endpoint, 403 after a revocation, or 0 if each handshake failed. */
   readonly status: number;
   /** The text for the user. */
@@ -25,11 +30,12 @@ export interface AccessDenial {
 }
 
 /** What a component shows of a socket. */
-export interface SocketStatus<View, Message extends ServerMessage> {
+export interface SocketStatus<View, Message extends AnyMessage> {
   readonly state: SocketState;
   /**
    * Why no connection is allowed: in the state `denied`, and after status 429 until the client tries
-   * again. Otherwise undefined.
+   * again. With the scope `channel`, why the connection left the channel of the provider. Otherwise
+   * undefined.
    */
   readonly denial: AccessDenial | undefined;
   /** The socket, or undefined on a server and before the first effect. */
@@ -48,7 +54,7 @@ const NOT_RENDERED =
 type Handler = (input?: object, options?: CallOptions) => Promise<unknown>;
 
 /** A call that waits for the socket. */
-interface WaitingCall<View, Message extends ServerMessage> {
+interface WaitingCall<View, Message extends AnyMessage> {
   readonly resolve: (socket: Socket<View, Message>) => void;
   readonly reject: (error: CallError) => void;
 }
@@ -57,7 +63,7 @@ interface WaitingCall<View, Message extends ServerMessage> {
  * The socket of a provider. React can run an effect twice, so the socket is created in a task of its
  * own after the effect, and only if the effect still applies.
  */
-export class SocketStore<View, Message extends ServerMessage> {
+export class SocketStore<View, Message extends AnyMessage> {
   /** The handlers of the view. A call waits until the socket exists. */
   readonly call: CallsOf<View>;
   #channel: string | undefined;
@@ -107,11 +113,23 @@ export class SocketStore<View, Message extends ServerMessage> {
   join(channel: string | undefined): void {
     if (channel === this.#channel) return;
     this.#channel = channel;
-    this.#status.socket?.reconnect({ channel });
+    this.#rejoin();
   }
 
   /** Connects again, for example after a denial. */
-  readonly reconnect = (): void => this.#status.socket?.reconnect();
+  readonly reconnect = (): void => {
+    // Otherwise, a socket that the app moved to another channel stays there.
+    if (this.#status.denial?.scope === "channel") this.#rejoin();
+    else this.#status.socket?.reconnect();
+  };
+
+  /** Connects again, and joins the channel of the provider. */
+  #rejoin(): void {
+    const { state, socket } = this.#status;
+    if (!socket) return;
+    this.#set({ state, denial: undefined, socket });
+    socket.reconnect({ channel: this.#channel });
+  }
 
   /**
    * Creates the socket soon.
@@ -144,15 +162,21 @@ export class SocketStore<View, Message extends ServerMessage> {
     this.#set({ state: socket.state, denial: undefined, socket });
     const isCurrent = () => this.#status.socket === socket;
     socket.on("state", (state) => {
-      if (isCurrent())
-        this.#set({ state, denial: state === "denied" ? this.#status.denial : undefined, socket });
+      const { denial } = this.#status;
+      const isKept = state === "denied" || denial?.scope === "channel";
+      if (isCurrent()) this.#set({ state, denial: isKept ? denial : undefined, socket });
     });
     socket.on("denied", ({ status, error, reference }) => {
-      if (isCurrent()) this.#deny(socket, { kind: "denied", status, error, reference });
+      if (isCurrent()) this.#deny(socket, { kind: "denied", scope: "view", status, error, reference });
     });
-    socket.on("revoked", ({ scope, reference }) => {
-      if (isCurrent() && scope === "view")
-        this.#deny(socket, { kind: "revoked", status: 403, error: REVOKED, reference });
+    socket.on("revoked", (notice) => {
+      const { scope, reference } = notice;
+      if (!isCurrent() || (notice.scope === "channel" && notice.channel !== this.#channel)) return;
+      this.#deny(socket, { kind: "revoked", scope, status: 403, error: REVOKED, reference });
+    });
+    socket.on("restored", ({ channel }) => {
+      const isLost = this.#status.denial?.scope === "channel" && channel === this.#channel;
+      if (isCurrent() && isLost) this.#rejoin();
     });
     socket.on("message", (message) => {
       if (isCurrent()) for (const listener of [...this.#messageListeners]) callListener(listener, message);

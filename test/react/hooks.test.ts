@@ -156,6 +156,44 @@ describe("useSocket()", () => {
     expect(latest.denial?.reference).toMatch(/^[0-9a-f]{12}$/);
   });
 
+  test("reports the loss of the channel, and joins it again when access returns", async () => {
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_moderate_chat);
+    render(createElement(Latest), { channel: "rooms/staff" });
+    await shown(/^open$/);
+    await access.revoke("ann", chat.can_moderate_chat);
+    await shown("open: revoked 403 Your access has ended.");
+    expect(latest.denial?.scope).toBe("channel");
+    expect(await openChannels()).toEqual([[]]);
+    // Another connection does not return the access to the channel.
+    sockets.at(-1)?.terminate();
+    await expect.poll(() => sockets.length).toBe(2);
+    await expect.poll(() => latest.state).toBe("open");
+    expect(latest.denial?.scope).toBe("channel");
+    latest.reconnect();
+    await shown(/^denied: denied/);
+    await access.grant("ann", chat.can_moderate_chat);
+    latest.reconnect();
+    await shown(/^open$/);
+    expect(await openChannels()).toEqual([["rooms/staff"]]);
+    await access.revoke("ann", chat.can_moderate_chat);
+    await shown("open: revoked");
+    await access.grant("ann", chat.can_moderate_chat);
+    await shown(/^open$/);
+    await expect.poll(openChannels).toEqual([["rooms/staff"]]);
+  });
+
+  test("connects again by itself when access returns", async () => {
+    const fetched: typeof fetch = () => world.requestToken("ann", { view: "/ws/room" });
+    const accessCheck = { baseMs: 5, maxMs: 5 };
+    render(createElement(Latest), { token: "/api/ws-token", view: "/ws/room", fetch: fetched, accessCheck });
+    await shown(/^open$/);
+    await world.sallyport.access.revoke("ann", chat.can_use_chat);
+    await shown("denied: revoked");
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await shown(/^open$/);
+  });
+
   test("returns the same functions at each render, so effects can depend on them", async () => {
     let runs = 0;
     function Effects() {

@@ -71,7 +71,8 @@ beforeEach(async () => {
   tokens = 0;
   warnings = vi.spyOn(console, "error").mockImplementation(() => undefined);
   const room = defineChannel("rooms/:room", { permissionsRequired: [chat.can_use_chat] });
-  world = await World.open({ permissions: [chat], channels: [room], views: { "/ws/room": RoomView } });
+  const staff = defineChannel("rooms/staff", { permissionsRequired: [chat.can_moderate_chat] });
+  world = await World.open({ permissions: [chat], channels: [room, staff], views: { "/ws/room": RoomView } });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
 });
 afterEach(async () => {
