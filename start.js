@@ -2,8 +2,9 @@ import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "rolldown";
+import { build as buildPage } from "vite";
 
-// `npm start`: builds the package and the chat without checking their types, and starts the chat.
+// `npm start`: builds the package and the demo without checking their types, and starts it.
 const CHAT = "examples/chat/src";
 
 function bundlePackage() {
@@ -14,7 +15,6 @@ async function buildChat() {
   const files = readdirSync(CHAT, { recursive: true }).filter((name) => name.endsWith(".ts"));
   await build({
     input: Object.fromEntries(files.map((name) => [name.replace(/\.ts$/, ""), join(CHAT, name)])),
-    // The browser loads the modules of the page one by one.
     output: { dir: "examples/chat/dist", preserveModules: true, preserveModulesRoot: CHAT },
     external: /^[^./]/,
     checks: { pluginTimings: false },
@@ -23,12 +23,13 @@ async function buildChat() {
 
 for (const [name, step] of [
   ["Building the package", bundlePackage],
-  ["Building the chat", buildChat],
+  ["Building the server", buildChat],
+  ["Building the page", () => buildPage({ configFile: "examples/chat/vite.config.ts", logLevel: "warn" })],
 ]) {
   const since = performance.now();
   process.stdout.write(`${name} … `);
   await step();
   console.log(`${((performance.now() - since) / 1000).toFixed(1)} s`);
 }
-console.log("Starting the chat …");
+console.log("Starting the demo …");
 await import("./examples/chat/dist/main.js");

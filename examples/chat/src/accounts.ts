@@ -1,42 +1,114 @@
-import { auth } from "./auth.ts";
+import type { Permission } from "sallyport";
+import { authOf } from "./auth.ts";
 import { db, hasSetting, setting } from "./database.ts";
-import { chat } from "./permissions.ts";
+import { chat, PERMISSIONS } from "./permissions.ts";
+import { BOOK_CLUB, isMember, joinRoom, leaveRoom } from "./rooms.ts";
 import { sallyport } from "./sallyport.ts";
 
 export const PASSWORD = "sallyport-demo";
+export const MODERATORS = "Moderators";
 
-export const ACCOUNTS = [
-  { name: "Alice", email: "alice@example.com", may: "chats; a member of the book club" },
-  { name: "Mo", email: "mo@example.com", may: "chats and moderates" },
-  { name: "Eve", email: "eve@example.com", may: "nothing yet" },
-  { name: "Rita", email: "rita@example.com", may: "everything: a superuser" },
-] as const;
-
-/** Creates the four demo accounts at the first start. Later changes to them are kept. */
-export async function prepareAccounts(): Promise<void> {
-  if (await hasSetting("accounts_made")) return;
-  const ids = new Map<string, string>();
-  for (const { name, email } of ACCOUNTS) ids.set(name, await accountId(name, email));
-  const id = (name: (typeof ACCOUNTS)[number]["name"]) => ids.get(name) as string;
-
-  const change = { by: "npm start", reason: "demo accounts" };
-  const { access } = sallyport;
-  await access.grant({ group: "Chatters" }, chat.can_use_chat, change);
-  await access.users.addToGroup(id("Alice"), "Chatters", change);
-  await access.users.addToGroup(id("Mo"), "Chatters", change);
-  await access.grant(id("Mo"), chat.can_moderate_chat, change);
-  await access.users.setSuperuser(id("Rita"), true, change);
-  await db
-    .insertInto("chat_room_members")
-    .values({ slug: "book-club", user_id: id("Alice") })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
-  await setting("accounts_made", () => new Date().toISOString());
+interface Account {
+  readonly name: string;
+  readonly email: string;
+  /** What the user is at the start, in words. */
+  readonly role: string;
+  readonly permissions: readonly Permission[];
+  readonly groups: readonly string[];
+  readonly isSuperuser: boolean;
+  readonly rooms: readonly string[];
 }
 
-async function accountId(name: string, email: string): Promise<string> {
+export const ACCOUNTS: readonly Account[] = [
+  {
+    name: "Alice",
+    email: "alice@example.com",
+    role: "chats, and reads books",
+    permissions: [chat.can_use_chat],
+    groups: [],
+    isSuperuser: false,
+    rooms: [BOOK_CLUB],
+  },
+  {
+    name: "Mo",
+    email: "mo@example.com",
+    role: "moderates",
+    permissions: [],
+    groups: [MODERATORS],
+    isSuperuser: false,
+    rooms: [],
+  },
+  {
+    name: "Eve",
+    email: "eve@example.com",
+    role: "has no access yet",
+    permissions: [],
+    groups: [],
+    isSuperuser: false,
+    rooms: [],
+  },
+  {
+    name: "Rita",
+    email: "rita@example.com",
+    role: "is a superuser",
+    permissions: [],
+    groups: [],
+    isSuperuser: true,
+    rooms: [],
+  },
+];
+
+const ORIGIN = { by: "npm start", reason: "the start of the demo" };
+
+/** Creates the accounts and their access at the first start. Later changes are kept. */
+export async function prepareAccounts(): Promise<void> {
+  for (const account of ACCOUNTS) await createAccount(account);
+  if (await hasSetting("access_prepared")) return;
+  await resetAccess();
+  await setting("access_prepared", () => new Date().toISOString());
+}
+
+/** Gives every account the access that it has at the start, and nothing else. */
+export async function resetAccess(): Promise<void> {
+  for (const permission of [chat.can_use_chat, chat.can_moderate_chat]) {
+    await sallyport.access.grant({ group: MODERATORS }, permission, ORIGIN);
+  }
+  for (const { id, account } of await accounts()) await resetAccount(id, account);
+}
+
+async function resetAccount(id: string, account: Account): Promise<void> {
+  const { access } = sallyport;
+  const { permissions, groups, isSuperuser, rooms } = account;
+  for (const { permission } of PERMISSIONS) {
+    if (permissions.includes(permission)) await access.grant(id, permission, ORIGIN);
+    else await access.revoke(id, permission, ORIGIN);
+  }
+  if (groups.includes(MODERATORS)) await access.users.addToGroup(id, MODERATORS, ORIGIN);
+  else await access.users.removeFromGroup(id, MODERATORS, ORIGIN);
+  await access.users.setSuperuser(id, isSuperuser, ORIGIN);
+  const wasMember = await isMember(BOOK_CLUB, id);
+  if (wasMember === rooms.includes(BOOK_CLUB)) return;
+  await (wasMember ? leaveRoom : joinRoom)(BOOK_CLUB, id);
+  await access.recheck({ user: id }, ORIGIN);
+}
+
+/** Returns the accounts with their user ids, in the order of {@link ACCOUNTS}. */
+export async function accounts(): Promise<readonly { readonly id: string; readonly account: Account }[]> {
+  const users = await db.selectFrom("user").select(["id", "email"]).execute();
+  return ACCOUNTS.flatMap((account) => {
+    const user = users.find(({ email }) => email === account.email);
+    return user ? [{ id: user.id, account }] : [];
+  });
+}
+
+/** Returns the name of an account, or the id of a user without one. */
+export async function nameOf(userId: string): Promise<string> {
+  const user = await db.selectFrom("user").select("name").where("id", "=", userId).executeTakeFirst();
+  return user?.name ?? userId;
+}
+
+async function createAccount({ name, email }: Account): Promise<void> {
   const known = await db.selectFrom("user").select("id").where("email", "=", email).executeTakeFirst();
-  if (known) return known.id;
-  const { user } = await (await auth()).api.signUpEmail({ body: { name, email, password: PASSWORD } });
-  return user.id;
+  if (known) return;
+  await (await authOf("left")).api.signUpEmail({ body: { name, email, password: PASSWORD } });
 }

@@ -1,9 +1,19 @@
+import { fileURLToPath } from "node:url";
+import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
-import { auth } from "./auth.ts";
-import { page } from "./pages.ts";
-import { chat } from "./permissions.ts";
-import { listRooms } from "./rooms.ts";
+import { csrf } from "hono/csrf";
+import { secureHeaders } from "hono/secure-headers";
+import { honoMiddleware } from "sallyport/adapters/hono";
+import { accessRoutes } from "./access/routes.ts";
+import { authOf } from "./auth.ts";
+import { liveRoutes } from "./live/routes.ts";
+import { PANES } from "./panes.ts";
+import { peopleRoutes } from "./people-routes.ts";
 import { sallyport } from "./sallyport.ts";
+import { ownHosts, ownOrigins } from "./settings.ts";
+
+/** The folder of the built page. */
+const PAGE = fileURLToPath(new URL("../dist/page/", import.meta.url));
 
 /**
  * Creates the HTTP app.
@@ -12,21 +22,39 @@ import { sallyport } from "./sallyport.ts";
  */
 export function makeApp(gatewayUrl: string): Hono {
   const app = new Hono();
-  // Sallyport returns undefined for a path that it does not handle.
-  app.use(async (context, next) => (await sallyport.fetch(context.req.raw)) ?? next());
-  app.on(["GET", "POST"], "/api/auth/*", async (context) => (await auth()).handler(context.req.raw));
-  app.get("/api/config", async (context) => context.json({ gatewayUrl, rooms: await listRooms() }));
-  app.get("/api/me", async (context) => {
-    const login = await (await auth()).api.getSession({ headers: context.req.raw.headers });
-    if (!login) return context.json({ error: "Sign in first." }, 401);
-    const { id, name, email } = login.user;
-    const moderate = await sallyport.access.users.hasPermission(id, chat.can_moderate_chat);
-    return context.json({ id, name, email, can: { moderate } });
+  app.use(honoMiddleware(sallyport));
+  // A page of another site cannot reach the API, also not with a name that resolves to this machine.
+  app.use(async (context, next) => {
+    const host = context.req.header("host") ?? "";
+    return ownHosts().includes(host) ? next() : context.json({ error: `Unknown host ${host}.` }, 403);
   });
-  app.get("*", async (context, next) => (await page(context.req.path)) ?? next());
+  app.use(csrf({ origin: ownOrigins() }));
+  app.use(
+    secureHeaders({
+      contentSecurityPolicy: {
+        defaultSrc: ["'self'"],
+        // Mantine sets styles in attributes and in a style element.
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        connectSrc: ["'self'", "ws:", "wss:"],
+        imgSrc: ["'self'", "data:"],
+        baseUri: ["'none'"],
+        frameAncestors: ["'none'"],
+      },
+    }),
+  );
+  for (const pane of PANES) {
+    app.on(["GET", "POST"], `/api/auth/${pane}/*`, async (context) =>
+      (await authOf(pane)).handler(context.req.raw),
+    );
+  }
+  app.get("/api/config", (context) => context.json({ gatewayUrl }));
+  app.route("/api/me", peopleRoutes);
+  app.route("/api/access", accessRoutes);
+  app.route("/api/live", liveRoutes);
+  app.use(serveStatic({ root: PAGE }));
   app.onError((error, context) => {
     console.error(error);
-    return context.json({ error: "Internal error." }, 500);
+    return context.json({ error: "Internal error. Read the output of npm start." }, 500);
   });
   return app;
 }

@@ -46,3 +46,37 @@ export async function roomOfMessage(id: number): Promise<string | undefined> {
 export async function deleteMessage(id: number): Promise<void> {
   await db.deleteFrom("chat_messages").where("id", "=", id).execute();
 }
+
+/** Deletes all messages and writes those of the start. */
+export async function clearMessages(): Promise<void> {
+  await db.deleteFrom("chat_messages").execute();
+  await writeFirstMessages();
+}
+
+/** Writes the messages of the start, if there are no messages. */
+export async function writeFirstMessages(): Promise<void> {
+  const known = await db.selectFrom("chat_messages").select("id").limit(1).executeTakeFirst();
+  if (known) return;
+  const users = await db.selectFrom("user").select(["id", "name"]).execute();
+  const ids = new Map(users.map(({ id, name }) => [name, id]));
+  const first = Date.now() - FIRST_MESSAGES.length * 60_000;
+  const rows = FIRST_MESSAGES.map(([slug, username, message], index) => ({
+    slug,
+    username,
+    message,
+    user_id: ids.get(username) ?? username,
+    created_at: new Date(first + index * 60_000).toISOString(),
+  }));
+  await db.insertInto("chat_messages").values(rows).execute();
+}
+
+const FIRST_MESSAGES = [
+  ["general", "Mo", "Morning! The release goes out at noon."],
+  ["general", "Alice", "Great. I'll write the announcement."],
+  ["general", "Mo", "Please keep customer names out of it."],
+  ["general", "Alice", "Of course. I'll show you a draft first."],
+  ["random", "Alice", "Who brings cake on Friday?"],
+  ["random", "Mo", "Rita said she would."],
+  ["moderators", "Mo", "Two reports this week. Both are settled."],
+  ["book-club", "Alice", "I have finished chapter 3. No spoilers, please."],
+] as const;

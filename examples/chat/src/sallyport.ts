@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { createSallyport } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
-import { auth } from "./auth.ts";
+import { sessionOf } from "./auth.ts";
 import { moderators, room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
 import { databasePath, db, isPrepared } from "./database.ts";
-import { log } from "./decision-log.ts";
+import { observeDecision } from "./live/observer.ts";
 import { chat } from "./permissions.ts";
 import { ownOrigins } from "./settings.ts";
 
@@ -16,7 +16,7 @@ export const sallyport = createSallyport({
   channels: [room, moderators],
   views: { "/ws/chat": ChatView },
   authenticate: async (request) => {
-    const login = await (await auth()).api.getSession({ headers: request.headers });
+    const login = await sessionOf(request);
     return login && { userId: login.user.id, sessionId: login.session.id };
   },
   users: {
@@ -38,8 +38,12 @@ export const sallyport = createSallyport({
       (await db.selectFrom("user").select("email").limit(1000).execute()).map((row) => row.email),
   },
   origins: ownOrigins(),
-  token: { path: "/api/ws-token" },
-  onDecision: log,
+  // The two people of the page share the cookies of one browser, so a cookie does not identify the
+  // person of a connection. The token does.
+  token: { path: "/api/ws-token", binding: "token" },
+  // The live panel shows every decision. A real app stores a sample of those that are allowed.
+  decisionLog: { sampleAllowed: 1 },
+  onDecision: observeDecision,
 });
 
 async function requireAccounts(): Promise<void> {

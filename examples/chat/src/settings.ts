@@ -18,3 +18,8 @@ export function ownOrigins(): string[] {
   const port = portFrom("PORT", 3000);
   return ["localhost", "127.0.0.1"].map((host) => new URL(`http://${host}:${port}`).origin);
 }
+
+/** Returns the values of the Host header that this app accepts. */
+export function ownHosts(): string[] {
+  return ownOrigins().map((origin) => new URL(origin).host);
+}

@@ -1,12 +1,14 @@
 import { createServer, type Server } from "node:http";
-import { nodeListener } from "sallyport/adapters/node";
+import { getRequestListener } from "@hono/node-server";
+import type { Hono } from "hono";
 import { gatewaySecret } from "sallyport/aws";
 import { type LocalGateway, startLocalGateway } from "sallyport/local";
-import { ACCOUNTS, PASSWORD, prepareAccounts } from "./accounts.ts";
+import { ACCOUNTS, prepareAccounts } from "./accounts.ts";
 import { makeApp } from "./app.ts";
 import { prepareAuth } from "./auth.ts";
 import { databasePath, db, prepareTables } from "./database.ts";
-import { logDecisions } from "./decision-log.ts";
+import { observeChanges, observeGateway } from "./live/observer.ts";
+import { writeFirstMessages } from "./messages.ts";
 import { sallyport } from "./sallyport.ts";
 
 const HOST = "127.0.0.1";
@@ -25,6 +27,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
     port: gatewayPort,
     stage: "dev",
     secret,
+    onEvent: observeGateway,
     onError: (error, where) => console.error(`local gateway: ${where}:`, error),
   }).catch((error: Error) => {
     server.close();
@@ -39,14 +42,13 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   await prepareAuth();
   await sallyport.migrate();
   await prepareAccounts();
+  await writeFirstMessages();
   const { apiId, endpoint, stage } = gateway;
   const local = { name: "local", apiId, endpoint, stage, secret };
   await sallyport.registerGateway({ ...local, hasRestarted: true });
 
-  logDecisions();
-  const app = makeApp(gateway.url.replace(HOST, "localhost"));
-  serve({ fetch: (request) => app.fetch(request) });
-  endWith(server, gateway);
+  serve(makeApp(gateway.url.replace(HOST, "localhost")));
+  endWith(server, gateway, await observeChanges());
   welcome(port, gateway);
 }
 
@@ -57,11 +59,11 @@ function portInUse(name: string, port: number): string {
 
 /** Listens on a port immediately. Requests wait until `serve` is called with the app. */
 async function listen(port: number) {
-  let serve: (app: Parameters<typeof nodeListener>[0]) => void = () => undefined;
-  const app = new Promise<Parameters<typeof nodeListener>[0]>((resolve) => {
+  let serve: (app: Hono) => void = () => undefined;
+  const app = new Promise<Hono>((resolve) => {
     serve = resolve;
   });
-  const server = createServer(nodeListener({ fetch: async (request) => (await app).fetch(request) }));
+  const server = createServer(getRequestListener(async (request, env) => (await app).fetch(request, env)));
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) =>
       reject(error.code === "EADDRINUSE" ? new Error(portInUse("PORT", port)) : error),
@@ -71,8 +73,9 @@ async function listen(port: number) {
   return { server, serve };
 }
 
-function endWith(server: Server, gateway: LocalGateway): void {
+function endWith(server: Server, gateway: LocalGateway, stopObserving: () => void): void {
   const end = async () => {
+    stopObserving();
     await gateway.close();
     server.closeAllConnections();
     server.close();
@@ -95,22 +98,21 @@ function endWith(server: Server, gateway: LocalGateway): void {
 }
 
 function welcome(port: number, gateway: LocalGateway): void {
-  const people = ACCOUNTS.map(({ email, may }) => `    ${email.padEnd(20)} ${may}`).join("\n");
+  const people = ACCOUNTS.map(({ email, role }) => `    ${email.padEnd(20)} ${role}`).join("\n");
   const database = process.env.DATABASE ? `DATABASE=${process.env.DATABASE} ` : "";
+  const local = gateway.endpoint.replace(HOST, "localhost");
   console.log(`
-  Sallyport chat    http://localhost:${port}
-  Local gateway     ${gateway.url.replace(HOST, "localhost")}   (Management API ${gateway.endpoint.replace(HOST, "localhost")}/@connections)
+  Sallyport demo    http://localhost:${port}
+  Local gateway     ${gateway.url.replace(HOST, "localhost")}   (Management API ${local}/@connections)
   Database          ${databasePath}
 
-  Sign in with the password ${PASSWORD} as
 ${people}
 
-  Try this: sign in as Eve and press Send. The server denies access. Then, in a second terminal:
+  Open the page, and turn a switch of the panel "Access" off. The command line changes the same
+  permissions:
     ${database}npx sallyport users grant eve@example.com chat.can_use_chat
-  and press Send again. After "users revoke", the connection of Eve is closed.
-  To see the reason for a reference on the page:
     ${database}npx sallyport why REFERENCE
 
-  Each denial is printed here in one line. Ctrl-C ends.
+  Ctrl-C ends.
 `);
 }

@@ -1,0 +1,67 @@
+import { SegmentedControl, useMatches } from "@mantine/core";
+import { useState } from "react";
+import { AccessPanel } from "./access/access-panel.tsx";
+import classes from "./app.module.css";
+import { Pane } from "./chat/pane.tsx";
+import { Guide } from "./guide.tsx";
+import { Header } from "./header.tsx";
+import { LivePanel } from "./live/live-panel.tsx";
+
+type Tab = "chat" | "access" | "live";
+
+const TABS: readonly { readonly value: Tab; readonly label: string }[] = [
+  { value: "chat", label: "Chat" },
+  { value: "access", label: "Access" },
+  { value: "live", label: "Live" },
+];
+
+/** The page: access on the left, the chats of two people, and the live panel on the right. */
+export function App() {
+  const [tab, setTab] = useState<Tab>("chat");
+  const isPhone = useMatches({ base: true, md: false });
+  const [pane, setPane] = useState("left");
+  return (
+    <div className={classes.page} data-tab={tab} data-pane={pane}>
+      <Header />
+      <Guide />
+      {isPhone && (
+        <nav aria-label="Panels" className={classes.tabs}>
+          <SegmentedControl
+            fullWidth
+            aria-label="Panel"
+            value={tab}
+            onChange={(value) => setTab(value as Tab)}
+            data={[...TABS]}
+          />
+          {tab === "chat" && (
+            <SegmentedControl
+              fullWidth
+              size="xs"
+              aria-label="Person"
+              value={pane}
+              onChange={setPane}
+              data={[
+                { value: "left", label: "First person" },
+                { value: "right", label: "Second person" },
+              ]}
+            />
+          )}
+        </nav>
+      )}
+      <main className={classes.panels}>
+        <div className={classes.access}>
+          <AccessPanel />
+        </div>
+        <div className={classes.left}>
+          <Pane pane="left" firstEmail="alice@example.com" />
+        </div>
+        <div className={classes.right}>
+          <Pane pane="right" firstEmail="mo@example.com" />
+        </div>
+        <div className={classes.live}>
+          <LivePanel />
+        </div>
+      </main>
+    </div>
+  );
+}

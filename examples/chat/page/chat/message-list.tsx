@@ -1,0 +1,52 @@
+import { ScrollArea, Skeleton, Stack, Text } from "@mantine/core";
+import { useEffect, useRef } from "react";
+import type { ChatMessage } from "../../src/messages.ts";
+import classes from "./chat.module.css";
+import { Message } from "./message.tsx";
+
+interface Props {
+  readonly messages: readonly ChatMessage[];
+  readonly isLoading: boolean;
+  /** Whether the person has lost access, so that the messages are those of before. */
+  readonly isPast: boolean;
+  readonly myId: string;
+  readonly canDelete: boolean;
+}
+
+/** The messages of a room, oldest first. */
+export function MessageList({ messages, isLoading, isPast, myId, canDelete }: Props) {
+  const viewport = useRef<HTMLDivElement>(null);
+  const newest = messages.at(-1)?.id;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new message scrolls the list
+  useEffect(() => {
+    viewport.current?.scrollTo({ top: viewport.current.scrollHeight });
+  }, [newest]);
+  return (
+    <ScrollArea
+      flex={1}
+      mih={0}
+      viewportRef={viewport}
+      className={classes.messages}
+      data-past={isPast || undefined}
+      viewportProps={{ tabIndex: 0, "aria-label": "Messages" }}
+    >
+      <Stack component="ol" gap={10} p="sm" m={0} aria-live="polite" style={{ listStyle: "none" }}>
+        {isLoading &&
+          [60, 40, 75].map((width) => <Skeleton key={width} h={30} w={`${width}%`} component="li" />)}
+        {!isLoading && messages.length === 0 && (
+          <Text component="li" c="dimmed" size="sm">
+            No messages yet.
+          </Text>
+        )}
+        {messages.map((message) => (
+          <Message
+            key={message.id}
+            message={message}
+            isMine={message.user_id === myId}
+            canDelete={canDelete && !isPast}
+          />
+        ))}
+      </Stack>
+    </ScrollArea>
+  );
+}

@@ -1,0 +1,53 @@
+import {
+  ActionIcon,
+  Button,
+  Group,
+  Text,
+  Title,
+  useComputedColorScheme,
+  useMantineColorScheme,
+} from "@mantine/core";
+import { useReset } from "./api/access.ts";
+import classes from "./app.module.css";
+import { Logo, MoonIcon, SunIcon } from "./icons.tsx";
+
+export function Header() {
+  const reset = useReset();
+  return (
+    <header className={classes.header}>
+      <Group gap="sm" wrap="nowrap">
+        <Logo />
+        <div>
+          <Title order={1} size="h4" lh={1.2}>
+            Sallyport
+          </Title>
+          <Text size="sm" c="dimmed" lh={1.3} className={classes.tagline}>
+            WebSockets behind AWS API Gateway. When a permission ends, access ends, in milliseconds.
+          </Text>
+        </div>
+      </Group>
+      <Group gap="xs" wrap="nowrap">
+        <Button size="xs" variant="default" loading={reset.isPending} onClick={() => reset.mutate()}>
+          Reset
+        </Button>
+        <ColorSchemeButton />
+      </Group>
+    </header>
+  );
+}
+
+function ColorSchemeButton() {
+  const { setColorScheme } = useMantineColorScheme();
+  const scheme = useComputedColorScheme("light");
+  const next = scheme === "light" ? "dark" : "light";
+  return (
+    <ActionIcon
+      variant="default"
+      size={30}
+      aria-label={`Use ${next} colors`}
+      onClick={() => setColorScheme(next)}
+    >
+      {next === "dark" ? <MoonIcon /> : <SunIcon />}
+    </ActionIcon>
+  );
+}

@@ -1,0 +1,95 @@
+import { ACCOUNTS, accounts } from "../accounts.ts";
+import { PERMISSIONS } from "../permissions.ts";
+import { BOOK_CLUB, isMember } from "../rooms.ts";
+import { sallyport } from "../sallyport.ts";
+
+/** A permission of a user or a group, as the page shows it. */
+export interface GrantState {
+  readonly name: (typeof PERMISSIONS)[number]["name"];
+  readonly label: string;
+  /** Whether it was granted to the user or the group itself. */
+  readonly isGranted: boolean;
+  /** When the grant ends, in epoch milliseconds, or null for never. */
+  readonly until: number | null;
+  /** The groups through which the user has it too. */
+  readonly groups: readonly string[];
+}
+
+/** What a person may do. */
+export interface PersonState {
+  readonly id: string;
+  readonly name: string;
+  readonly email: string;
+  readonly role: string;
+  readonly isSuperuser: boolean;
+  readonly isBookClubMember: boolean;
+  readonly permissions: readonly GrantState[];
+  readonly groups: readonly {
+    readonly name: string;
+    readonly isMember: boolean;
+    readonly until: number | null;
+  }[];
+}
+
+/** A group and its permissions. */
+export interface GroupState {
+  readonly name: string;
+  readonly members: number;
+  readonly permissions: readonly GrantState[];
+}
+
+/** What every person and group may do. */
+export interface AccessState {
+  readonly people: readonly PersonState[];
+  readonly groups: readonly GroupState[];
+}
+
+const GROUP_NAMES = [...new Set(ACCOUNTS.flatMap(({ groups }) => groups))];
+
+export async function accessState(): Promise<AccessState> {
+  const people = (await accounts()).map(async ({ id, account: { name, email, role } }) => {
+    const user = await sallyport.access.users.get(id);
+    const grants = user?.grants ?? [];
+    return {
+      id,
+      name,
+      email,
+      role,
+      isSuperuser: user?.isSuperuser ?? false,
+      isBookClubMember: await isMember(BOOK_CLUB, id),
+      permissions: PERMISSIONS.map(({ name: permission, label }) => {
+        const own = grants.find((grant) => grant.permission === permission && grant.via === "direct");
+        const groups = grants.flatMap(({ permission: held, via }) =>
+          held === permission && via !== "direct" ? [via.group] : [],
+        );
+        return { name: permission, label, isGranted: own !== undefined, until: own?.until ?? null, groups };
+      }),
+      groups: GROUP_NAMES.map((group) => {
+        const membership = user?.groups.find(({ name }) => name === group);
+        return { name: group, isMember: membership !== undefined, until: membership?.until ?? null };
+      }),
+    };
+  });
+  return { people: await Promise.all(people), groups: await groupStates() };
+}
+
+async function groupStates(): Promise<GroupState[]> {
+  const groups = await sallyport.access.groups.list();
+  return GROUP_NAMES.map((name) => {
+    const group = groups.find((candidate) => candidate.name === name);
+    return {
+      name,
+      members: group?.members ?? 0,
+      permissions: PERMISSIONS.map(({ name: permission, label }) => {
+        const grant = group?.permissions.find((candidate) => candidate.name === permission);
+        return {
+          name: permission,
+          label,
+          isGranted: grant !== undefined,
+          until: grant?.until ?? null,
+          groups: [],
+        };
+      }),
+    };
+  });
+}
