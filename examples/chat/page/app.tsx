@@ -1,8 +1,10 @@
 import { SegmentedControl, useMatches } from "@mantine/core";
 import { useState } from "react";
+import type { Pane as PaneName } from "../src/panes.ts";
 import { AccessPanel } from "./access/access-panel.tsx";
 import classes from "./app.module.css";
 import { Pane } from "./chat/pane.tsx";
+import { PaneTabs } from "./chat/pane-tabs.tsx";
 import { Guide } from "./guide.tsx";
 import { Header } from "./header.tsx";
 import { LivePanel } from "./live/live-panel.tsx";
@@ -19,7 +21,7 @@ const TABS: readonly { readonly value: Tab; readonly label: string }[] = [
 export function App() {
   const [tab, setTab] = useState<Tab>("chat");
   const isPhone = useMatches({ base: true, md: false });
-  const [pane, setPane] = useState("left");
+  const [pane, setPane] = useState<PaneName>("left");
   return (
     <div className={classes.page} data-tab={tab} data-pane={pane}>
       <Header />
@@ -33,19 +35,7 @@ export function App() {
             onChange={(value) => setTab(value as Tab)}
             data={[...TABS]}
           />
-          {tab === "chat" && (
-            <SegmentedControl
-              fullWidth
-              size="xs"
-              aria-label="Person"
-              value={pane}
-              onChange={setPane}
-              data={[
-                { value: "left", label: "First person" },
-                { value: "right", label: "Second person" },
-              ]}
-            />
-          )}
+          {tab === "chat" && <PaneTabs selected={pane} onSelect={setPane} />}
         </nav>
       )}
       <main className={classes.panels}>

@@ -22,7 +22,7 @@ export function Header() {
             Sallyport
           </Title>
           <Text size="sm" c="dimmed" lh={1.3} className={classes.tagline}>
-            WebSockets behind AWS API Gateway. When a permission ends, access ends, in milliseconds.
+            WebSocket permissions for AWS API Gateway: when a permission ends, access ends at once.
           </Text>
         </div>
       </Group>

@@ -65,7 +65,14 @@ export const ChevronIcon = icon(<path d="m6 9 6 6 6-6" />);
 /** The gate of the logo. */
 export function Logo() {
   return (
-    <svg width="28" height="28" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+    <svg
+      width="28"
+      height="28"
+      viewBox="0 0 24 24"
+      style={{ flex: "none" }}
+      aria-hidden="true"
+      focusable="false"
+    >
       <rect width="24" height="24" rx="6" fill="var(--mantine-color-harbor-7)" />
       <path d="M6 20V11a6 6 0 0 1 12 0v9h-3.5v-8.5a2.5 2.5 0 0 0-5 0V20z" fill="#fff" />
     </svg>

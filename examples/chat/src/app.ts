@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
 import { csrf } from "hono/csrf";
+import { HTTPException } from "hono/http-exception";
 import { secureHeaders } from "hono/secure-headers";
 import { honoMiddleware } from "sallyport/adapters/hono";
 import { accessRoutes } from "./access/routes.ts";
@@ -53,6 +54,7 @@ export function makeApp(gatewayUrl: string): Hono {
   app.route("/api/live", liveRoutes);
   app.use(serveStatic({ root: PAGE }));
   app.onError((error, context) => {
+    if (error instanceof HTTPException) return error.getResponse();
     console.error(error);
     return context.json({ error: "Internal error. Read the output of npm start." }, 500);
   });

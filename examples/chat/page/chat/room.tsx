@@ -1,11 +1,13 @@
-import { Stack } from "@mantine/core";
-import { useEffect } from "react";
+import { Box, Text } from "@mantine/core";
 import type { Me, RoomState } from "../../src/people-routes.ts";
-import { AccessNotice } from "./access-notice.tsx";
+import { AccessEnded } from "./access-ended.tsx";
 import { Composer } from "./composer.tsx";
 import { MessageList } from "./message-list.tsx";
+import { NoAccess } from "./no-access.tsx";
 import { useSocket } from "./socket.ts";
 import { useHistory } from "./use-history.ts";
+import { useReturn } from "./use-return.ts";
+import { WhyButton } from "./why-button.tsx";
 
 interface Props {
   readonly me: Me;
@@ -14,37 +16,40 @@ interface Props {
 
 /** The room that the connection is in, or was in until access ended. */
 export function Room({ me, room }: Props) {
-  const { denial, reconnect } = useSocket();
+  const { denial } = useSocket();
+  useReturn(room);
   const { messages, isLoading } = useHistory(room.slug, [me.id, room.slug]);
-  const isDenied = denial !== undefined;
-  // The client checks this by itself too, at most every 30 seconds. The live panel knows it at once.
-  const canReturn = isDenied && denial.scope === "view" && !room.isLocked;
-  useEffect(() => {
-    if (canReturn) reconnect();
-  }, [canReturn, reconnect]);
+  if (denial?.kind === "denied") {
+    return (
+      <NoAccess title={`${me.name} has no access to this chat`}>
+        <Text size="sm" c="dimmed">
+          It opens by itself when access is granted.
+        </Text>
+        <WhyButton reference={denial.reference} />
+      </NoAccess>
+    );
+  }
   return (
     <>
-      {(!isDenied || denial.kind === "revoked") && (
-        <MessageList
-          messages={messages}
-          isLoading={isLoading}
-          isPast={isDenied}
-          myId={me.id}
-          canDelete={me.canDelete}
-        />
-      )}
-      <Stack gap="xs" p="sm" pt={0} mt={isDenied && denial.kind === "denied" ? "sm" : 0}>
+      <MessageList
+        messages={messages}
+        isLoading={isLoading}
+        isPast={denial !== undefined}
+        myId={me.id}
+        canDelete={me.canDelete}
+      />
+      <Box p="sm" pt={0}>
         {denial ? (
-          <AccessNotice
+          <AccessEnded
             person={me.name}
-            kind={denial.kind}
             reference={denial.reference}
-            roomTitle={denial.scope === "channel" ? room.title : undefined}
+            isSocketOpen={denial.scope === "channel"}
+            place={me.rooms.every(({ isLocked }) => isLocked) ? "this chat" : room.title}
           />
         ) : (
           <Composer roomTitle={room.title} person={me.name} />
         )}
-      </Stack>
+      </Box>
     </>
   );
 }

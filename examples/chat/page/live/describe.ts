@@ -69,21 +69,32 @@ function changeTitle({ person, change }: Extract<LiveEntry, { kind: "change" }>)
 }
 
 function describeDecision({ person, decision }: DecisionEntry): Description {
-  const { event, verdict, handler, channel, missing, tookMs, repeats } = decision;
+  const { event, verdict, reason, channel, missing, tookMs } = decision;
   const who = person ?? "A client";
-  const room = channel ? ` ${channel}` : "";
-  const needs = missing.length > 0 ? `needs ${missing.map(labelOf).join(" or ")}` : (decision.reason ?? "");
-  if (event === "revocation") {
+  const needs =
+    missing.length > 0 ? `needs ${missing.map(labelOf).join(" or ")}` : (reason ?? "by a check of the app");
+  if (event === "revocation")
     return { tone: "ended", title: `${who} lost ${channel ?? "the chat"}`, detail: needs };
-  }
-  const title = event === "message" ? `${who}: ${handler ?? "message"}` : `${who}: ${event}${room}`;
-  if (verdict === "denied") {
-    const more = repeats > 0 ? `, ${repeats} more` : "";
-    return { tone: "denied", title, detail: `denied, ${needs}${more}` };
-  }
+  const title = `${who} ${actionOf(decision)}`;
+  if (verdict === "denied") return { tone: "denied", title, detail: `denied, ${needs}` };
   return {
     tone: "allowed",
     title,
     detail: `allowed in ${tookMs < 10 ? tookMs.toFixed(1) : Math.round(tookMs)} ms`,
   };
+}
+
+function actionOf({ event, handler, channel }: DecisionEntry["decision"]): string {
+  switch (event) {
+    case "token":
+      return "requests a token";
+    case "connect":
+      return `connects to ${channel ?? "the chat"}`;
+    case "message":
+      return `calls ${handler ?? "an unknown handler"}`;
+    case "delivery":
+      return `receives a message of ${channel ?? "the chat"}`;
+    default:
+      return event;
+  }
 }

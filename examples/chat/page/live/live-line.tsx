@@ -15,11 +15,13 @@ const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycl
 
 interface Props {
   readonly entry: LiveEntry;
+  /** The number of equal entries that the line stands for. */
+  readonly count: number;
   readonly onExplain: (entry: DecisionEntry) => void;
 }
 
 /** A line of the live panel. A decision is a button, which opens its explanation. */
-export function LiveLine({ entry, onExplain }: Props) {
+export function LiveLine({ entry, count, onExplain }: Props) {
   const { tone, title, detail } = describe(entry);
   const Icon = ICONS[tone];
   const content = (
@@ -32,7 +34,7 @@ export function LiveLine({ entry, onExplain }: Props) {
           {title}
         </Text>
         <Text span size="xs" className={classes.detail}>
-          {detail}
+          {count > 1 ? `${detail}, ${count} times` : detail}
         </Text>
       </span>
       <Text span size="xs" c="dimmed" className={classes.time}>

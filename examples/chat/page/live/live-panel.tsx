@@ -2,6 +2,7 @@ import { Badge, Group, ScrollArea, SegmentedControl, Stack, Text, Title } from "
 import { useState } from "react";
 import { describe } from "./describe.ts";
 import { Explanation } from "./explanation.tsx";
+import { grouped } from "./grouped.ts";
 import { LiveLine } from "./live-line.tsx";
 import { type DecisionEntry, type LiveEntry, useLive } from "./live-provider.tsx";
 
@@ -47,8 +48,8 @@ export function LivePanel() {
           </Text>
         )}
         <Stack component="ol" gap={2} p={0} m={0} style={{ listStyle: "none" }}>
-          {shown.map((entry) => (
-            <LiveLine key={entry.id} entry={entry} onExplain={explain} />
+          {grouped(shown).map(({ entry, count }) => (
+            <LiveLine key={entry.id} entry={entry} count={count} onExplain={explain} />
           ))}
         </Stack>
       </ScrollArea>

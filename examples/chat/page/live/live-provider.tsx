@@ -41,12 +41,17 @@ export function useLive(): Live {
   return useContext(LiveContext);
 }
 
-/** Returns the close of a socket that followed a decision, or undefined until it has closed. */
-export function useClosed(reference: string | undefined): ClosedEntry | undefined {
-  const { entries } = useLive();
-  const decision = entries.find(
+/** Returns a decision, or undefined if it is not among the entries. */
+export function useDecision(reference: string): DecisionEntry | undefined {
+  return useLive().entries.find(
     (entry): entry is DecisionEntry => entry.kind === "decision" && entry.decision.reference === reference,
-  )?.decision;
+  );
+}
+
+/** Returns the close of a socket that followed a decision, or undefined until it has closed. */
+export function useClosed(reference: string): ClosedEntry | undefined {
+  const { entries } = useLive();
+  const decision = useDecision(reference)?.decision;
   return entries.find(
     (entry): entry is ClosedEntry =>
       entry.kind === "closed" &&

@@ -1,0 +1,24 @@
+import { SegmentedControl } from "@mantine/core";
+import { PANES, type Pane } from "../../src/panes.ts";
+import { useMe } from "../api/people.ts";
+
+interface Props {
+  readonly selected: Pane;
+  readonly onSelect: (pane: Pane) => void;
+}
+
+/** Selects the person whose chat a phone shows. */
+export function PaneTabs({ selected, onSelect }: Props) {
+  const [left, right] = [useMe("left").data, useMe("right").data];
+  const names = { left: left?.name ?? "First", right: right?.name ?? "Second" };
+  return (
+    <SegmentedControl
+      fullWidth
+      size="xs"
+      aria-label="Whose chat"
+      value={selected}
+      onChange={(value) => onSelect(value as Pane)}
+      data={PANES.map((pane) => ({ value: pane, label: names[pane] }))}
+    />
+  );
+}
