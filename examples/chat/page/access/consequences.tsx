@@ -29,7 +29,7 @@ export function Consequences({ change, onConfirm, onCancel }: Props) {
         <Button size="xs" variant="default" onClick={onCancel}>
           Cancel
         </Button>
-        <Button size="xs" color="red" data-autofocus onClick={onConfirm} data-testid="confirm">
+        <Button size="xs" color="red.9" data-autofocus onClick={onConfirm} data-testid="confirm">
           Revoke
         </Button>
       </Group>

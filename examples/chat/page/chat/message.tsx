@@ -67,7 +67,7 @@ function DeleteButton({ message }: { readonly message: ChatMessage }) {
             </Button>
             <Button
               size="xs"
-              color="red"
+              color="red.9"
               data-autofocus
               loading={isPending}
               onClick={() => void remove({ message_id: message.id }).catch(() => undefined)}

@@ -20,7 +20,7 @@ export function PersonMenu({ pane, name }: { readonly pane: Pane; readonly name:
           loading={signIn.isPending || signOut.isPending}
           leftSection={<PersonAvatar name={name} size={28} />}
           rightSection={<ChevronIcon />}
-          aria-label={`${name}: sign in as another person`}
+          title="Sign in as another person"
           data-testid="person"
         >
           {name}

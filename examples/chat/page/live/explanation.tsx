@@ -12,15 +12,19 @@ interface Props {
 /** Explains a decision rule by rule. */
 export function Explanation({ entry, onClose }: Props) {
   return (
-    <Modal
-      opened={entry !== undefined}
-      onClose={onClose}
-      title="Why?"
-      centered
-      closeButtonProps={{ "aria-label": "Close" }}
-    >
-      {entry && <ExplanationText entry={entry} />}
-    </Modal>
+    <Modal.Root opened={entry !== undefined} onClose={onClose} centered>
+      <Modal.Overlay />
+      <Modal.Content>
+        <Modal.Body p="lg">
+          {/* Not Modal.Header, which would be a second banner of the page. */}
+          <Group justify="space-between" mb="sm">
+            <Modal.Title fw={650}>Why?</Modal.Title>
+            <Modal.CloseButton aria-label="Close" />
+          </Group>
+          {entry && <ExplanationText entry={entry} />}
+        </Modal.Body>
+      </Modal.Content>
+    </Modal.Root>
   );
 }
 
