@@ -27,7 +27,7 @@ export type {
 export type { FunctionAuthorizer } from "./authorizer.ts";
 export { type Alarm, type Clock, ManualClock } from "./clock.ts";
 export type { NetworkFault } from "./connections.ts";
-export type { Chance, Faults, FaultyEvent } from "./faults.ts";
+export type { Chance, Faults, FaultyEvent, PostChance } from "./faults.ts";
 export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
 export type { HandledEvent } from "./handled-event.ts";
 export type { Certificate } from "./listener.ts";
@@ -103,7 +103,7 @@ export class LocalGateway {
       port,
       report: (error, where) => this.#report(error, where),
     });
-    server.on("request", managementApi(settings));
+    server.on("request", managementApi(settings, this.#faults));
     server.on("upgrade", (request, socket, head) => this.#sockets.take(request, socket, head));
     server.on("error", (error) => this.#report(error, "server"));
   }
@@ -147,7 +147,7 @@ export class LocalGateway {
   }
 
   /**
-   * Simulates faults between the gateway and the backends. They replace the former faults, and `{}`
+   * Simulates faults between the gateway and the backends, in both directions. They replace the former faults, and `{}`
    * removes all faults.
    *
    * @throws ConfigurationError for an invalid share or duration

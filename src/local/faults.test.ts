@@ -91,7 +91,32 @@ describe("fault switches", () => {
     expect(switched({ joinHeaders: true }).fateOf(MESSAGE)).toEqual({ ...UNHARMED, isJoined: true });
   });
 
+  test("select posts by a share, and answer 410 before 429", () => {
+    expect(new FaultSwitches().postFaultOf("A")).toBeUndefined();
+    expect(switched({ gone: 0, limitExceeded: 0 }).postFaultOf("A")).toBeUndefined();
+    expect(switched({ limitExceeded: 1 }).postFaultOf("A")).toBe("limitExceeded");
+    expect(switched({ gone: 1, limitExceeded: 1 }).postFaultOf("A")).toBe("gone");
+    const switches = switched({ gone: 0.25, seed: 1 });
+    const gone = Array.from({ length: 4000 }, () => switches.postFaultOf("A")).filter(Boolean);
+    expect(gone.length / 4000).toBeCloseTo(0.25, 1);
+  });
+
+  test("select posts by a function of the connection id", () => {
+    const switches = switched({ gone: (id) => id === "A", limitExceeded: (id) => id === "B" });
+    expect(["A", "B", "C"].map((id) => switches.postFaultOf(id))).toEqual([
+      "gone",
+      "limitExceeded",
+      undefined,
+    ]);
+  });
+
+  test("of posts do not affect events", () => {
+    expect(switched({ gone: 1, limitExceeded: 1 }).fateOf(MESSAGE)).toEqual(UNHARMED);
+  });
+
   test.each([
+    [{ gone: 1.5 }, "gone must be a number from 0 to 1 or a function, but received 1.5."],
+    [{ limitExceeded: -1 }, "limitExceeded must be a number from 0 to 1 or a function, but received -1."],
     [{ drop: -0.01 }, "drop must be a number from 0 to 1 or a function, but received -0.01."],
     [{ drop: 1.01 }, "drop must be a number from 0 to 1 or a function, but received 1.01."],
     [{ duplicate: Number.NaN }, "duplicate must be a number or a function, but received NaN."],

@@ -16,6 +16,12 @@ export interface FaultyEvent {
  */
 export type Chance = number | ((event: FaultyEvent) => boolean);
 
+/**
+ * The posts that a fault affects: a share of all posts from 0 to 1, or a function of the connection
+ * id.
+ */
+export type PostChance = number | ((connectionId: string) => boolean);
+
 /** Faults between the gateway and a backend, which can occur at AWS too. */
 export interface Faults {
   /** The delay before the integration of an event is called, in milliseconds. Default 0. */
@@ -38,6 +44,16 @@ export interface Faults {
    * Default false.
    */
   readonly joinHeaders?: boolean;
+  /**
+   * Posts to `@connections` that are answered with 410 GoneException. The connection stays open, and
+   * the message is not sent. Default: none.
+   */
+  readonly gone?: PostChance;
+  /**
+   * Posts to `@connections` that are answered with 429 LimitExceededException. The message is not
+   * sent. Default: none.
+   */
+  readonly limitExceeded?: PostChance;
   /** The seed of the random numbers, for reproducible runs. Default: a different one each time. */
   readonly seed?: number;
 }
@@ -56,20 +72,26 @@ const FAULTS = {
   duplicate: "number or function",
   reorderMs: "number",
   joinHeaders: "boolean",
+  gone: "number or function",
+  limitExceeded: "number or function",
   seed: "number",
 } as const satisfies Shape<Faults>;
 
 const NO_FAULTS: FaultPlan = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
 
-/** Holds the current faults, and selects those of each event. */
+/** Holds the current faults, and selects those of each event and of each post. */
 export class FaultSwitches {
   #faults: Faults = {};
   #random: () => number = Math.random;
 
+  get current(): Faults {
+    return this.#faults;
+  }
+
   /** Replaces the current faults. @throws ConfigurationError for an invalid share or duration */
   set(faults: Faults): void {
     checkShape("setFaults()", faults, FAULTS);
-    for (const name of ["drop", "duplicate"] as const) {
+    for (const name of ["drop", "duplicate", "gone", "limitExceeded"] as const) {
       const chance = faults[name];
       if (typeof chance === "number" && !(chance >= 0 && chance <= 1))
         throw new ConfigurationError(
@@ -102,8 +124,16 @@ export class FaultSwitches {
     };
   }
 
-  #isAffected(chance: Chance, event: FaultyEvent): boolean {
-    return typeof chance === "function" ? chance(event) : this.#random() < chance;
+  /** Returns the fault of a post to a connection, or undefined for none. */
+  postFaultOf(connectionId: string): "gone" | "limitExceeded" | undefined {
+    const { gone = 0, limitExceeded = 0 } = this.#faults;
+    if (gone !== 0 && this.#isAffected(gone, connectionId)) return "gone";
+    if (limitExceeded !== 0 && this.#isAffected(limitExceeded, connectionId)) return "limitExceeded";
+    return undefined;
+  }
+
+  #isAffected<Subject>(chance: number | ((subject: Subject) => boolean), subject: Subject): boolean {
+    return typeof chance === "function" ? chance(subject) : this.#random() < chance;
   }
 }
 

@@ -169,6 +169,37 @@ describe("POST", () => {
   });
 });
 
+describe("a simulated fault", () => {
+  test("answers a post with 410, and keeps the connection open", async () => {
+    const { api, gateway, client, ConnectionId } = await setUp();
+    gateway.setFaults({ gone: 1 });
+    await expect(api.send(new PostToConnectionCommand({ ConnectionId, Data: "lost" }))).rejects.toMatchObject(
+      {
+        name: "GoneException",
+      },
+    );
+    await api.send(new GetConnectionCommand({ ConnectionId }));
+    gateway.setFaults({});
+    await api.send(new PostToConnectionCommand({ ConnectionId, Data: "sent" }));
+    expect(await client.text()).toBe("sent");
+  });
+
+  test("answers posts to selected connections with 429", async () => {
+    const { api, gateway, client, backend, ConnectionId } = await setUp();
+    const other = await openClient(gateway.url);
+    const otherId = String((await backend.call("connect", 2)).headers.connectionid);
+    gateway.setFaults({ limitExceeded: (id) => id === ConnectionId });
+    await expect(api.send(new PostToConnectionCommand({ ConnectionId, Data: "lost" }))).rejects.toMatchObject(
+      {
+        name: "LimitExceededException",
+      },
+    );
+    await api.send(new PostToConnectionCommand({ ConnectionId: otherId, Data: "sent" }));
+    expect(await other.text()).toBe("sent");
+    expect(client.unread).toBe(0);
+  });
+});
+
 describe("GET", () => {
   test("describes the connection", async () => {
     const clock = new ManualClock();

@@ -5,6 +5,7 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connections.ts";
+import type { FaultSwitches } from "./faults.ts";
 import type { AllowedHosts } from "./hosts.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
 import { checkSignature, type SigningCredentials } from "./signature.ts";
@@ -38,6 +39,7 @@ interface Answer {
  */
 export function managementApi(
   settings: ManagementSettings,
+  faults: FaultSwitches,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const { managementThrottling, account, clock, credentials } = settings;
   const bucket = managementThrottling && new TokenBucket(managementThrottling, clock);
@@ -52,7 +54,7 @@ export function managementApi(
         return withoutBody(429, "LimitExceededException");
       };
       const { status, headers, body } = settings.allowedHosts.allows(incoming)
-        ? answerTo(incoming, data, settings.stages, authorize)
+        ? answerTo(incoming, data, settings.stages, faults, authorize)
         : FORBIDDEN;
       outgoing.writeHead(status, {
         "x-amzn-requestid": randomUUID(),
@@ -75,6 +77,7 @@ function answerTo(
   { method, url = "", headers: { host, origin } }: IncomingMessage,
   data: Buffer | undefined,
   stages: Stages,
+  faults: FaultSwitches,
   authorize: () => Answer | undefined,
 ): Answer {
   const found = stages.at(host, splitUrl(url).path);
@@ -91,7 +94,7 @@ function answerTo(
   const connection = found.stage.connections.find(id);
   switch (method) {
     case "POST":
-      return post(connection, data);
+      return post(connection, data, faults.postFaultOf(id));
     case "GET":
       // A connection that is closing is answered like one that never existed.
       return connection?.isOpen ? jsonText(200, description(connection)) : GONE;
@@ -104,12 +107,18 @@ function answerTo(
   }
 }
 
-function post(connection: Connection | undefined, data: Buffer | undefined): Answer {
+function post(
+  connection: Connection | undefined,
+  data: Buffer | undefined,
+  fault: "gone" | "limitExceeded" | undefined,
+): Answer {
   if (!data) {
     const message = `Message too long: at most ${MAX_MESSAGE_BYTES} bytes`;
     return json(413, { message }, "PayloadTooLargeException");
   }
   if (!isUtf8(data)) return badRequest("The data is not valid UTF-8");
+  if (fault === "gone") return GONE;
+  if (fault === "limitExceeded") return withoutBody(429, "LimitExceededException");
   const result = connection?.send(data) ?? "gone";
   if (result === "busy") return withoutBody(429, "LimitExceededException");
   return result === "sent" ? withoutBody(200) : GONE;
