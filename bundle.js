@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "rolldown";
+import { bundleInspector } from "./bundle-inspector.js";
 
 // Bundles the compiled files in build/ into one file per entry point, with shared chunks.
 //
@@ -71,6 +72,7 @@ for (const bundle of isFromSources ? scripts : [...scripts, await types()]) {
   const { output: files } = await build(bundle);
   for (const { fileName } of files) written.add(join("dist", fileName));
 }
+for (const file of await bundleInspector()) written.add(file);
 if (isFromSources) process.exit();
 // Outdated files are deleted last, so that a process that runs during a build finds its files.
 for (const name of readdirSync("dist", { recursive: true })) {

@@ -96,6 +96,7 @@ export class Connection {
   #lastActiveAt: number;
   #closeInfo: CloseInfo | undefined;
   #received = 0;
+  #sent = 0;
   #fault: NetworkFault = "none";
   readonly #inFlight = new Set<Promise<void>>();
   #idleAlarm: Alarm | undefined;
@@ -125,6 +126,20 @@ export class Connection {
   /** Time of the last data frame in either direction, in epoch milliseconds. */
   get lastActiveAt(): number {
     return this.#lastActiveAt;
+  }
+
+  /** The number of messages from the client. */
+  get receivedCount(): number {
+    return this.#received;
+  }
+
+  /** The number of messages to the client. */
+  get sentCount(): number {
+    return this.#sent;
+  }
+
+  get fault(): NetworkFault {
+    return this.#fault;
   }
 
   /** Whether the connection is open. A half-open client counts as open. */
@@ -178,6 +193,7 @@ export class Connection {
       return "busy";
     }
     this.#touch();
+    this.#sent++;
     if (this.#fault === "half-open") return "sent";
     this.#sentBytes += data.length;
     let start = 0;
@@ -308,6 +324,10 @@ export class Connections {
 
   get ids(): readonly string[] {
     return [...this.#open.keys()];
+  }
+
+  *[Symbol.iterator](): Iterator<Connection> {
+    yield* this.#open.values();
   }
 
   add(connection: Connection): void {

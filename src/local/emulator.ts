@@ -5,6 +5,8 @@
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
 import type { NetworkFault } from "./connections.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
+import { Inspector } from "./inspector/inspector.ts";
+import { Recorder } from "./inspector/recorder.ts";
 import { checkHttpClient, Integrations } from "./integration.ts";
 import { type Listener, listen } from "./listener.ts";
 import { managementApi } from "./management-api.ts";
@@ -84,6 +86,7 @@ export class LocalGateway {
   readonly #faults = new FaultSwitches();
   readonly #integrations = new Integrations(this.#faults);
   readonly #sockets: Sockets;
+  readonly #inspector: Inspector | undefined;
   readonly #onError: Settings["onError"];
   #closing: Promise<void> | undefined;
   #isClosed = false;
@@ -98,12 +101,18 @@ export class LocalGateway {
     this.#address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     this.#schemeSuffix = tls ? "s" : "";
     this.#onError = onError;
+    const recorder = settings.inspector ? new Recorder() : undefined;
+    this.#inspector = recorder && new Inspector(settings, this.#faults, recorder, this.url);
     this.#sockets = new Sockets(settings, this.#integrations, {
       address: this.#address,
       port,
+      recorder,
       report: (error, where) => this.#report(error, where),
     });
-    server.on("request", managementApi(settings, this.#faults));
+    const answer = managementApi(settings, this.#faults, recorder);
+    server.on("request", (request, response) => {
+      if (!this.#inspector?.take(request, response)) answer(request, response);
+    });
     server.on("upgrade", (request, socket, head) => this.#sockets.take(request, socket, head));
     server.on("error", (error) => this.#report(error, "server"));
   }
@@ -121,6 +130,11 @@ export class LocalGateway {
   /** The endpoint of the Management API: `http://host:port/stage`, or `https:` with `tls`. */
   get endpoint(): string {
     return `http${this.#schemeSuffix}://${this.#address}/${this.stage}`;
+  }
+
+  /** The URL of the inspector: `http://host:port/`, or undefined without an inspector. */
+  get inspectorUrl(): string | undefined {
+    return this.#inspector && `http${this.#schemeSuffix}://${this.#address}/`;
   }
 
   /** The number of open connections, at all stages together. */
@@ -202,6 +216,7 @@ export class LocalGateway {
 
   async #close(): Promise<void> {
     const listenerClosed = this.#listener.close();
+    this.#inspector?.close();
     this.#sockets.rejectUpgrades();
     await Promise.all([...this.#stages].map(({ connections }) => connections.endAll()));
     await this.#integrations.close(SHUTDOWN_MS);

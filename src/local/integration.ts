@@ -6,6 +6,7 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { waitAtMost } from "../timing.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import { BackendConnections } from "./backend-connections.ts";
+import type { CallObserver } from "./call-observer.ts";
 import type { GatewayEvent } from "./events.ts";
 import { delayed, type FaultPlan, type FaultSwitches } from "./faults.ts";
 import { lambdaEvent } from "./function-event.ts";
@@ -54,9 +55,15 @@ export class Integrations {
   /**
    * Runs the integration of an event. The promise never rejects. Without faults, the request is
    * passed to the HTTP client before this method returns.
+   *
+   * @param observer receives the request and the answer. Default: none
    */
-  async run(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
-    const running = this.#runWithFaults(event, integration).catch(unreachable);
+  async run(
+    event: GatewayEvent,
+    integration: DeployedIntegration,
+    observer?: CallObserver,
+  ): Promise<Outcome> {
+    const running = this.#runWithFaults(event, integration, observer).catch(unreachable);
     this.#running.add(running);
     try {
       return await running;
@@ -78,13 +85,18 @@ export class Integrations {
   }
 
   /** Calls the integration of an event, with the simulated faults. */
-  async #runWithFaults(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
+  async #runWithFaults(
+    event: GatewayEvent,
+    integration: DeployedIntegration,
+    observer: CallObserver | undefined,
+  ): Promise<Outcome> {
     const { signal } = this.#closing;
     const plan = this.#faults.fateOf(event);
+    observer?.planned(plan);
     if (plan.delayMs > 0) await delayed(plan.delayMs, signal);
     if (signal.aborted)
       return unreachable(new Error("The local gateway is closed. Start it again to run integrations."));
-    if (!plan.isDropped) return this.#call(event, integration, plan);
+    if (!plan.isDropped) return this.#call(event, integration, plan, observer);
     // The answer to a `$disconnect` is not used, so there is no timeout to wait for.
     if (event.kind !== "disconnect") await delayed(integration.timeoutMs, signal);
     return { kind: "timed out" };
@@ -94,23 +106,30 @@ export class Integrations {
     event: GatewayEvent,
     integration: DeployedIntegration,
     { isDoubled, isJoined }: FaultPlan,
+    observer: CallObserver | undefined,
   ): Promise<Outcome> {
-    const call = () =>
+    const call = (observer?: CallObserver) =>
       integration.type === "HTTP_PROXY"
-        ? this.#callBackend(event, integration, isJoined)
-        : invoke(event, integration);
-    const answer = call();
+        ? this.#callBackend(event, integration, isJoined, observer)
+        : invoke(event, integration, observer);
+    const answer = call(observer);
+    // The answer to the second call is not used, so it is not observed either.
     if (isDoubled) call().catch(unreachable);
     return answer;
   }
 
   /** Calls the next backend in turn. One that refused the connection did not receive the event. */
-  async #callBackend(event: GatewayEvent, integration: HttpIntegration, isJoined: boolean): Promise<Outcome> {
+  async #callBackend(
+    event: GatewayEvent,
+    integration: HttpIntegration,
+    isJoined: boolean,
+    observer: CallObserver | undefined,
+  ): Promise<Outcome> {
     const { uris } = integration;
     const first = this.#nextUri++;
     for (let tried = 1; ; tried++) {
       const url = httpUrl(event, uris[(first + tried) % uris.length] ?? "", integration.parameters);
-      const outcome = await this.#send(event, url, integration, isJoined);
+      const outcome = await this.#send(event, url, integration, isJoined, observer);
       const isRefused = outcome.kind === "unreachable" && codeOf(outcome.error) === "ECONNREFUSED";
       if (!isRefused || tried === uris.length) return outcome;
     }
@@ -121,6 +140,7 @@ export class Integrations {
     url: URL,
     { method, parameters, timeoutMs }: HttpIntegration,
     isJoined: boolean,
+    observer: CallObserver | undefined,
   ): Promise<Outcome> {
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), timeoutMs);
@@ -132,9 +152,11 @@ export class Integrations {
         body: event.kind === "message" ? event.body : null,
         signal: abort.signal,
       };
+      observer?.sent({ kind: "http", method, url, headers: request.headers, body: request.body });
       const { status, headers, body } = await this.#backends.request(url.origin, request, (answer) =>
         readAtMost(answer, MAX_MESSAGE_BYTES),
       );
+      observer?.received({ kind: "http", headers });
       const offered = headers["sec-websocket-protocol"];
       return {
         kind: "answered",
@@ -154,9 +176,16 @@ function unreachable(error: unknown): Outcome {
   return { kind: "unreachable", error };
 }
 
-async function invoke(event: GatewayEvent, { handler, timeoutMs }: FunctionIntegration): Promise<Outcome> {
-  const outcome = await callFunction(handler, lambdaEvent(event), { requestId: event.requestId, timeoutMs });
+async function invoke(
+  event: GatewayEvent,
+  { handler, timeoutMs }: FunctionIntegration,
+  observer: CallObserver | undefined,
+): Promise<Outcome> {
+  const input = lambdaEvent(event);
+  observer?.sent({ kind: "function", event: input });
+  const outcome = await callFunction(handler, input, { requestId: event.requestId, timeoutMs });
   if (outcome.kind !== "returned") return outcome;
+  observer?.received({ kind: "function", result: outcome.result });
   const answer = functionAnswer(outcome.result);
   if (!answer) {
     const error = new Error("The result of the function is malformed. Return { statusCode, body }.");

@@ -342,7 +342,8 @@ describe("any other path or method", () => {
     ["an escaped stage", "/%64ev/@connections/ID"],
     ["the root", "/"],
   ])("is rejected with 403: %s", async (_what, path) => {
-    const { gateway, ConnectionId } = await setUp();
+    // The root is the page of the inspector otherwise.
+    const { gateway, ConnectionId } = await setUp({ inspector: path !== "/" });
     for (const method of ["POST", "GET", "DELETE"]) {
       const answer = await raw(gateway, method, path.replace("ID", encodeURIComponent(ConnectionId)));
       expect(answer.status).toBe(403);

@@ -8,6 +8,8 @@ import type { Connection } from "./connections.ts";
 import type { FaultSwitches } from "./faults.ts";
 import type { AllowedHosts } from "./hosts.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
+import type { Recorder } from "./inspector/recorder.ts";
+import { readUpTo } from "./read-body.ts";
 import { checkSignature, type SigningCredentials } from "./signature.ts";
 import type { Stages } from "./stages.ts";
 import { type Account, TokenBucket, takeEach } from "./throttling.ts";
@@ -40,12 +42,15 @@ interface Answer {
 export function managementApi(
   settings: ManagementSettings,
   faults: FaultSwitches,
+  recorder: Recorder | undefined,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const { managementThrottling, account, clock, credentials } = settings;
   const bucket = managementThrottling && new TokenBucket(managementThrottling, clock);
   return (incoming, outgoing) => {
     // A caller can close the connection during its request, which is not an error of the gateway.
     incoming.on("error", () => outgoing.destroy());
+    const startedAt = performance.now();
+    const at = clock.now();
     readUpTo(MAX_MESSAGE_BYTES, incoming, (data) => {
       const authorize = (): Answer | undefined => {
         const problem = credentials && checkSignature(incoming, data, credentials);
@@ -56,13 +61,19 @@ export function managementApi(
       const { status, headers, body } = settings.allowedHosts.allows(incoming)
         ? answerTo(incoming, data, settings.stages, faults, authorize)
         : FORBIDDEN;
-      outgoing.writeHead(status, {
+      const sent = {
         "x-amzn-requestid": randomUUID(),
         "x-amz-apigw-id": newId(),
         "x-amzn-trace-id": newTraceId(),
         ...headers,
-      });
+      };
+      outgoing.writeHead(status, sent);
       outgoing.end(body);
+      const tookMs = performance.now() - startedAt;
+      recorder?.addManagementCall({
+        ...{ request: incoming, data, status, headers: sent, body, at, tookMs },
+        stage: settings.stages.at(incoming.headers.host, splitUrl(incoming.url ?? "").path)?.stage,
+      });
     });
   };
 }
@@ -154,23 +165,6 @@ function errorTypeHeader(errorType: string | undefined): OutgoingHttpHeaders {
 
 function badRequest(message: string): Answer {
   return json(400, { message }, "BadRequestException");
-}
-
-/**
- * Reads a body, including the rest of one that is too large, so that the connection can be reused.
- */
-function readUpTo(
-  maxBytes: number,
-  incoming: IncomingMessage,
-  done: (body: Buffer | undefined) => void,
-): void {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  incoming.on("data", (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes <= maxBytes) chunks.push(chunk);
-  });
-  incoming.on("end", () => done(bytes <= maxBytes ? Buffer.concat(chunks) : undefined));
 }
 
 /** Returns the description in the layout of AWS, with a space on both sides of each colon. */

@@ -86,6 +86,12 @@ export interface LocalGatewayOptions extends SingleApiOptions {
    */
   readonly clock?: Clock;
   /**
+   * Whether the page at "/" shows the connections and the events. Default true.
+   *
+   * The page can be used on this machine only. See docs/local-development.md#inspector.
+   */
+  readonly inspector?: boolean;
+  /**
    * Called if an integration or authorizer failed, could not be reached or timed out. `where` is
    * the route key. Default: errors are ignored.
    */
@@ -111,6 +117,7 @@ const OPTIONS = {
   idleTimeoutMs: "number",
   maxConnectionMs: "number",
   clock: "object",
+  inspector: "boolean",
   onError: "function",
   onEvent: "function",
 } as const satisfies Shape<LocalGatewayOptions>;
@@ -138,6 +145,7 @@ export interface Settings {
   readonly idleTimeoutMs: number;
   readonly maxConnectionMs: number;
   readonly clock: Clock;
+  readonly inspector: boolean;
   readonly onError: (error: unknown, where: string) => void;
   readonly onEvent: ((event: HandledEvent) => void) | undefined;
 }
@@ -201,6 +209,7 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     idleTimeoutMs: duration("idleTimeoutMs", options.idleTimeoutMs, IDLE_TIMEOUT_MS),
     maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),
     clock,
+    inspector: options.inspector ?? true,
     onError: options.onError ?? (() => {}),
     onEvent: options.onEvent,
   };

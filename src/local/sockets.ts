@@ -10,6 +10,7 @@ import type { ConnectEvent, EventPlace, GatewayEvent, MessageEvent } from "./eve
 import { handledEvent } from "./handled-event.ts";
 import { checkUpgrade, rejectionStatus, rejectUpgrade } from "./handshake.ts";
 import { newId, newTraceId } from "./ids.ts";
+import type { Recorder } from "./inspector/recorder.ts";
 import type { Integrations, Outcome } from "./integration.ts";
 import { PageHosts } from "./page-hosts.ts";
 import { errorFrame, routeResponse } from "./route-response.ts";
@@ -50,6 +51,8 @@ interface GatewayContext {
   /** The host and port that the gateway listens on. */
   readonly address: string;
   readonly port: number;
+  /** Records the events for the inspector, or undefined without one. */
+  readonly recorder: Recorder | undefined;
   report(error: unknown, where: string): void;
 }
 
@@ -114,7 +117,10 @@ export class Sockets {
     const stage = found?.rest === "" ? found.stage : undefined;
     const rejection = this.#checkUpgrade(request, stage);
     if (!stage) this.#unknownPaths.rejected(request, this.#settings.stages);
-    if (rejection !== undefined || !stage) return rejectUpgrade(socket, rejection ?? 403);
+    if (rejection !== undefined || !stage) {
+      this.#recordRejection(request, stage, rejection ?? 403);
+      return rejectUpgrade(socket, rejection ?? 403);
+    }
     const { deployment } = stage;
     const connection = new Connection({
       sourceIp: request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "",
@@ -177,6 +183,7 @@ export class Sockets {
     if (this.#isShuttingDown) return 503;
     if (admission.kind === "rejected") {
       if (admission.error !== undefined) this.#context.report(admission.error, "$connect");
+      this.#recordRejection(request, stage, admission.status, event.connection.id);
       return admission.status;
     }
     const outcome = await this.#run(deployment, admission.event);
@@ -248,8 +255,10 @@ export class Sockets {
     const { routeKey, requestId, connection } = event;
     const ids = { connectionId: connection.id, requestId };
     const { account, onThrottledMessage, onHttpError } = this.#settings;
-    if (!takeEach([stage.bucketOf(routeKey), account.requests]))
+    if (!takeEach([stage.bucketOf(routeKey), account.requests])) {
+      this.#context.recorder?.begin(event).reject("throttled");
       return onThrottledMessage === "errorFrame" ? errorFrame("Too Many Requests", ids) : undefined;
+    }
     const outcome = await this.#run(deployment, event);
     if (!outcome) return errorFrame("Forbidden", ids);
     const hasRouteResponse = deployment.routes.get(routeKey)?.routeResponse ?? false;
@@ -280,12 +289,18 @@ export class Sockets {
    * route
    */
   async #run({ routes }: Deployment, event: GatewayEvent): Promise<Outcome | undefined> {
+    const { report, recorder } = this.#context;
+    const record = recorder?.begin(event);
     const route = routes.get(event.routeKey);
-    if (!route) return undefined;
-    const { report } = this.#context;
+    if (!route) {
+      record?.reject("no route");
+      return undefined;
+    }
     const startedAt = performance.now();
-    const outcome = await this.#integrations.run(event, route.integration);
-    this.#reportEvent(event, outcome, performance.now() - startedAt);
+    const outcome = await this.#integrations.run(event, route.integration, record);
+    const tookMs = performance.now() - startedAt;
+    record?.finish(outcome, tookMs);
+    this.#reportEvent(event, outcome, tookMs);
     if (outcome.kind === "unreachable" || outcome.kind === "failed") report(outcome.error, event.routeKey);
     if (outcome.kind === "timed out") {
       const { timeoutMs } = route.integration;
@@ -298,6 +313,21 @@ export class Sockets {
       report(new Error(message), event.routeKey);
     }
     return outcome;
+  }
+
+  #recordRejection(
+    request: IncomingMessage,
+    stage: Stage | undefined,
+    status: number,
+    connectionId?: string,
+  ): void {
+    this.#context.recorder?.addRejectedUpgrade({
+      request,
+      status,
+      stage,
+      connectionId,
+      at: this.#settings.clock.now(),
+    });
   }
 
   #reportEvent(event: GatewayEvent, outcome: Outcome, tookMs: number): void {

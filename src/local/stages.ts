@@ -234,6 +234,12 @@ export class Stages {
     );
   }
 
+  /** Returns whether a host is the name of an API or of AWS. The inspector is not available there. */
+  isGatewayHost(host: string | undefined): boolean {
+    if (host === undefined) return false;
+    return this.isKnownHost(host) || regionOfHost(host.replace(/:\d+$/, "").toLowerCase()) !== undefined;
+  }
+
   /** Returns whether a host is the name of an API. Any other host is a name of this machine. */
   isKnownHost(host: string): boolean {
     const name = host.replace(/:\d+$/, "").toLowerCase();

@@ -79,6 +79,8 @@ describe("the package", () => {
     expect(paths).toContain("dist/index.js");
     expect(paths).toContain("dist/index.d.ts");
     expect(paths).toContain("bin/sallyport.js");
+    for (const name of ["index.html", "inspector.js", "inspector.css"])
+      expect(paths).toContain(`dist/inspector/${name}`);
     expect(paths).toContain("docs/permissions.md");
     // The templates name these recipes.
     expect(paths).toContain("examples/deploy/cdk-fargate/chat-stack.ts");

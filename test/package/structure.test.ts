@@ -13,7 +13,7 @@ interface Import {
 }
 
 const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter(
-  (file) => file.endsWith(".ts") && !file.endsWith(".test.ts"),
+  (file) => /\.tsx?$/.test(file) && !file.endsWith(".test.ts"),
 );
 const texts = new Map(files.map((file) => [file, readFileSync(join(src, file), "utf8")]));
 
@@ -67,6 +67,7 @@ const STANDALONE: Readonly<Record<string, readonly string[]>> = {
   local: ["local", "protocol", "errors.ts", "options.ts", "format-value.ts", "timing.ts"],
   client: ["client", "protocol", "errors.ts"],
   react: ["react", "client"],
+  "inspector-page": ["inspector-page", "local"],
 };
 
 /** Returns the files of a cycle that leads from a file back to a file on the path, or undefined. */
@@ -114,6 +115,16 @@ describe("imports", () => {
         ["adapters", "cli"].includes(folderOf(from)) &&
         ![folderOf(from), "sallyport.ts", "index.ts", "aws.ts", ...top].includes(folderOf(to)) &&
         !["aws/provisioning.ts", LOCAL_ENTRY].includes(to),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("the page of the inspector imports the messages of local/ only", () => {
+    const wrong = imports.filter(
+      ({ from, to }) =>
+        folderOf(from) !== folderOf(to) &&
+        (folderOf(to) === "inspector-page" ||
+          (folderOf(from) === "inspector-page" && to !== "local/inspector/messages.ts")),
     );
     expect(wrong).toEqual([]);
   });
