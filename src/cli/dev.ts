@@ -11,6 +11,7 @@ import { functionRoutes, routeKey } from "./dev/function-routes.ts";
 import {
   type Backend,
   closeGateways,
+  inspectorUrls,
   registerGateways,
   type ServedView,
   startGateways,
@@ -263,17 +264,22 @@ function printWelcome(
 ): void {
   const origin = `http://localhost:${ports.server}`;
   const urls = webSocketUrls(views);
-  log.print({ type: "started", server: origin, urls, ...(database ? { database: database.url } : {}) }, [
-    ...aligned([
-      ["server", origin, commandLine],
-      ...Object.entries(urls).map(([path, url]) => ["WebSocket", url, path]),
-      ...(database ? [["database", database.url, database.note]] : []),
-    ]),
-    process.stdin.isTTY
-      ? "Keys: w explains the last denial, r restarts the server, q quits."
-      : "Press Ctrl-C to stop.",
-    "",
-  ]);
+  const inspectors = inspectorUrls(views);
+  log.print(
+    { type: "started", server: origin, urls, inspectors, ...(database ? { database: database.url } : {}) },
+    [
+      ...aligned([
+        ["server", origin, commandLine],
+        ...Object.entries(urls).map(([path, url]) => ["WebSocket", url, path]),
+        ...Object.entries(inspectors).map(([path, url]) => ["inspector", url, path]),
+        ...(database ? [["database", database.url, database.note]] : []),
+      ]),
+      process.stdin.isTTY
+        ? "Keys: w explains the last denial, r restarts the server, q quits."
+        : "Press Ctrl-C to stop.",
+      "",
+    ],
+  );
 }
 
 /** Returns the watcher of the app's files, which prints what its migrations changed. */

@@ -19,7 +19,8 @@ export function addLocal(program: Command, terminal: Terminal): void {
       "--allowed-host <name>",
       "another host name that clients use, such as that of a container (can be repeated)",
       (name: string, previous: readonly string[] = []) => [...previous, name],
-    );
+    )
+    .option("--no-inspector", "do not serve the page that shows connections and events");
   withJson(local).action((options: LocalOptions) => runLocally(terminal, options));
 }
 
@@ -29,6 +30,8 @@ interface LocalOptions extends Format {
   readonly stage: string;
   readonly secret?: string;
   readonly allowedHost?: readonly string[];
+  /** False with `--no-inspector`. */
+  readonly inspector: boolean;
 }
 
 /** Prints the addresses, and runs until SIGINT or SIGTERM. */
@@ -40,14 +43,16 @@ async function runLocally(terminal: Terminal, options: LocalOptions): Promise<vo
     ...(allowedHost ? { allowedHosts: allowedHost } : {}),
     onError: (error, where) => terminal.complain(`${where}: ${oneLine(error)}`),
   });
+  const { url, endpoint, inspectorUrl } = running;
   const lines = [
-    `URL             ${running.url}`,
-    `Management API  ${running.endpoint}/@connections`,
+    `URL             ${url}`,
+    `Management API  ${endpoint}/@connections`,
+    ...(inspectorUrl === undefined ? [] : [`inspector       ${inspectorUrl}`]),
     `backend         ${options.target.join(" ")}`,
     "Press Ctrl-C to stop.",
   ];
   print(terminal, options, {
-    json: { url: running.url, endpoint: running.endpoint, targets: options.target },
+    json: { url, endpoint, targets: options.target, ...(inspectorUrl ? { inspector: inspectorUrl } : {}) },
     lines,
   });
   await new Promise<void>((resolve) => {

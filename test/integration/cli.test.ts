@@ -214,6 +214,7 @@ describe("the command of the local gateway", () => {
       url: expect.stringMatching(/^ws:/),
       endpoint: expect.stringMatching(/^http:/),
       targets: ["http://127.0.0.1:9/"],
+      inspector: expect.stringMatching(/^http:.*\/$/),
     });
     expect(child.exitCode).toBe(null);
   });

@@ -248,6 +248,9 @@ describe("sallyport dev", () => {
       .split("\n")
       .map((line) => JSON.parse(line) as { type: string });
     expect(documents.map(({ type }) => type)).toEqual(["started", "ready", "denial"]);
+    expect(documents[0]).toHaveProperty("inspectors", {
+      "/ws/chat": expect.stringMatching(/^http:\/\/localhost:\d+\/$/),
+    });
     expect(dev.out).not.toContain("ws_token");
     expect(dev.err).toContain("The server listens.");
   });

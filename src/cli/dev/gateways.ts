@@ -90,3 +90,10 @@ export function webSocketUrls(views: readonly ServedView[]): Readonly<Record<str
     views.map(({ path, gateway }) => [path, gateway.url.replace("127.0.0.1", "localhost")]),
   );
 }
+
+/** Returns the URLs of the inspectors by the path of the view. */
+export function inspectorUrls(views: readonly ServedView[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    views.map(({ path, gateway }) => [path, (gateway.inspectorUrl ?? "").replace("127.0.0.1", "localhost")]),
+  );
+}
