@@ -1,5 +1,6 @@
 import {
   ActionIcon,
+  Anchor,
   Button,
   Group,
   Text,
@@ -8,11 +9,13 @@ import {
   useMantineColorScheme,
 } from "@mantine/core";
 import { useReset } from "./api/access.ts";
+import { useConfig } from "./api/people.ts";
 import classes from "./app.module.css";
 import { Logo, MoonIcon, SunIcon } from "./icons.tsx";
 
 export function Header() {
   const reset = useReset();
+  const config = useConfig();
   return (
     <header className={classes.header}>
       <Group gap="sm" wrap="nowrap">
@@ -27,6 +30,11 @@ export function Header() {
         </div>
       </Group>
       <Group gap="xs" wrap="nowrap">
+        {config.data && (
+          <Anchor href={config.data.inspectorUrl} target="_blank" size="sm" className={classes.inspector}>
+            Gateway inspector
+          </Anchor>
+        )}
         <Button size="xs" variant="default" loading={reset.isPending} onClick={() => reset.mutate()}>
           Reset
         </Button>

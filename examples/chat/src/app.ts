@@ -48,7 +48,10 @@ export function makeApp(gatewayUrl: string): Hono {
       (await authOf(pane)).handler(context.req.raw),
     );
   }
-  app.get("/api/config", (context) => context.json({ gatewayUrl }));
+  app.get("/api/config", (context) => {
+    const inspectorUrl = new URL("/", gatewayUrl.replace(/^ws/, "http")).href;
+    return context.json({ gatewayUrl, inspectorUrl });
+  });
   app.route("/api/me", peopleRoutes);
   app.route("/api/access", accessRoutes);
   app.route("/api/live", liveRoutes);

@@ -41,6 +41,8 @@ export const sallyport = createSallyport({
   // The two people of the page share the cookies of one browser, so a cookie does not identify the
   // person of a connection. The token does.
   token: { path: "/api/ws-token", binding: "token" },
+  // One person switches rooms and accounts quickly to try the demo.
+  limits: { tokensPerUser: 300 },
   // The live panel shows every decision. A real app stores a sample of those that are allowed.
   decisionLog: { sampleAllowed: 1 },
   onDecision: observeDecision,

@@ -100,10 +100,9 @@ function endWith(server: Server, gateway: LocalGateway, stopObserving: () => voi
 function welcome(port: number, gateway: LocalGateway): void {
   const people = ACCOUNTS.map(({ email, role }) => `    ${email.padEnd(20)} ${role}`).join("\n");
   const database = process.env.DATABASE ? `DATABASE=${process.env.DATABASE} ` : "";
-  const local = gateway.endpoint.replace(HOST, "localhost");
   console.log(`
   Sallyport demo    http://localhost:${port}
-  Local gateway     ${gateway.url.replace(HOST, "localhost")}   (Management API ${local}/@connections)
+  Local gateway     ${gateway.url.replace(HOST, "localhost")}   (inspector http://localhost:${gateway.port})
   Database          ${databasePath}
 
 ${people}

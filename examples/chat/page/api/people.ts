@@ -5,6 +5,13 @@ import { request } from "./http.ts";
 
 const PASSWORD = "sallyport-demo";
 
+interface Config {
+  /** The WebSocket URL of the local gateway. */
+  readonly gatewayUrl: string;
+  /** The page of the local gateway, which shows its connections and events. */
+  readonly inspectorUrl: string;
+}
+
 /** Returns the person of a pane, or null if nobody is signed in. */
 export function useMe(pane: Pane) {
   return useQuery({ queryKey: ["me", pane], queryFn: () => request<Me | null>(`/api/me?pane=${pane}`) });
@@ -13,7 +20,7 @@ export function useMe(pane: Pane) {
 export function useConfig() {
   return useQuery({
     queryKey: ["config"],
-    queryFn: () => request<{ readonly gatewayUrl: string }>("/api/config"),
+    queryFn: () => request<Config>("/api/config"),
     staleTime: Number.POSITIVE_INFINITY,
   });
 }

@@ -20,10 +20,11 @@ export function Room({ me, room }: Props) {
   useReturn(room);
   const { messages, isLoading } = useHistory(room.slug, [me.id, room.slug]);
   if (denial?.kind === "denied") {
+    const isForbidden = denial.status === 403;
     return (
-      <NoAccess title={`${me.name} has no access to this chat`}>
+      <NoAccess title={isForbidden ? `${me.name} has no access to this chat` : "Not connected"}>
         <Text size="sm" c="dimmed">
-          It opens by itself when access is granted.
+          {isForbidden ? "It opens by itself when access is granted." : denial.error}
         </Text>
         <WhyButton reference={denial.reference} />
       </NoAccess>
