@@ -42,7 +42,7 @@ export const sallyport = createSallyport({
   // person of a connection. The token does.
   token: { path: "/api/ws-token", binding: "token" },
   // One person switches rooms and accounts quickly to try the demo.
-  limits: { tokensPerUser: 300 },
+  limits: { tokensPerUser: 300, connectsPerUser: 300 },
   // The live panel shows every decision. A real app stores a sample of those that are allowed.
   decisionLog: { sampleAllowed: 1 },
   onDecision: observeDecision,
