@@ -88,7 +88,7 @@ afterEach(() => {
 test("requests a token after growing waits of at most 30 s, and stays denied", async () => {
   await revoked();
   await pass(150_000);
-  expect(requests).toEqual([1000, 3000, 7000, 15_000, 31_000, 61_000, 91_000, 121_000]);
+  expect(requests).toEqual([2000, 6000, 14_000, 30_000, 60_000, 90_000, 120_000, 150_000]);
   expect(events).toEqual([]);
   expect(socket.state).toBe("denied");
   await expect((socket.call as Record<string, () => Promise<unknown>>).echo?.()).rejects.toMatchObject({
@@ -101,7 +101,7 @@ test("connects when access returns, and then waits briefly after the next denial
   await revoked();
   await pass(10_000);
   answer = ALLOWED;
-  await pass(5000);
+  await pass(4000);
   newestWebSocket().emit("open");
   expect(events).toEqual(["connecting", "open"]);
   answer = DENIED;
@@ -117,7 +117,7 @@ test("begins after a denial of the first connect", async () => {
   await settle();
   expect(events).toEqual(["denied", [403, "ref-1"]]);
   answer = ALLOWED;
-  await pass(1000);
+  await pass(2000);
   expect(socket.state).toBe("connecting");
 });
 
@@ -180,11 +180,11 @@ test.each<Answer>(["network error", { status: 503 }, { status: 429, headers: { "
   async (failure) => {
     await revoked();
     answer = failure;
-    await pass(1000);
+    await pass(2000);
     expect(requests).toHaveLength(1);
     expect(events).toEqual([]);
     answer = ALLOWED;
-    await pass(7000);
+    await pass(10_000);
     expect(events).toEqual(["connecting"]);
   },
 );
@@ -192,7 +192,7 @@ test.each<Answer>(["network error", { status: 503 }, { status: 429, headers: { "
 test("keeps to Retry-After when the page gets the focus", async () => {
   await revoked();
   answer = { status: 429, headers: { "retry-after": "60" } };
-  await pass(1000);
+  await pass(2000);
   await fire("focus");
   expect(requests).toHaveLength(1);
   await pass(60_000);
@@ -239,7 +239,7 @@ test("calls a token function again only after that function denied the connectio
   await pass(600_000);
   expect(calls).toBe(1);
   socket.reconnect();
-  await pass(8000);
+  await pass(15_000);
   expect(calls).toBe(5);
 });
 
@@ -263,7 +263,7 @@ test("ends with close() and with reconnect()", async () => {
 test("reports a failed handshake after access returned, and then tries again as usual", async () => {
   await revoked();
   answer = ALLOWED;
-  await pass(1000);
+  await pass(2000);
   newestWebSocket().emit("close");
   await settle();
   expect(events.slice(0, 2)).toEqual(["connecting", "reconnecting"]);

@@ -7,7 +7,7 @@ interface AccessCheckOptions {
   readonly view?: string;
 }
 
-const BACKOFF = { baseMs: 1_000, maxMs: 30_000 };
+const BACKOFF = { baseMs: 2_000, maxMs: 30_000 };
 /** The user is signed in, and a permission is missing. Only this denial can end by itself. */
 const FORBIDDEN = 403;
 
