@@ -31,7 +31,11 @@ async function picture(demo: DemoPage, name: string): Promise<void> {
 /** Takes the permission of Alice away, as the guide of the page suggests. */
 async function revoked(demo: DemoPage): Promise<void> {
   await demo.turnOff("Alice", "Use chat");
-  await demo.pane("left").locator.getByTestId("access-ended").getByText(/\d+ ms/).waitFor();
+  await demo
+    .pane("left")
+    .locator.getByTestId("access-ended")
+    .getByText(/\d+ ms/)
+    .waitFor();
 }
 
 for (const colorScheme of ["light", "dark"] as const) {
@@ -44,7 +48,11 @@ for (const colorScheme of ["light", "dark"] as const) {
 {
   const demo = await opened(PHONE, "light");
   await app.turn("Alice", { permission: "chat.can_use_chat", isOn: false });
-  await demo.pane("left").locator.getByTestId("access-ended").getByText(/\d+ ms/).waitFor();
+  await demo
+    .pane("left")
+    .locator.getByTestId("access-ended")
+    .getByText(/\d+ ms/)
+    .waitFor();
   await picture(demo, "demo-phone");
   await demo.close();
 }
@@ -69,7 +77,11 @@ async function animate(): Promise<void> {
   await demo.page.getByTestId("preview").getByRole("listitem").first().waitFor();
   await frame(2200);
   await demo.page.getByTestId("confirm").click();
-  await demo.pane("left").locator.getByTestId("access-ended").getByText(/\d+ ms/).waitFor();
+  await demo
+    .pane("left")
+    .locator.getByTestId("access-ended")
+    .getByText(/\d+ ms/)
+    .waitFor();
   await frame(3500);
   await demo.pane("left").locator.getByRole("button", { name: "Why?" }).click();
   await demo.page.getByTestId("explanation").waitFor();

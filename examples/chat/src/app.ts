@@ -16,12 +16,16 @@ import { ownHosts, ownOrigins } from "./settings.ts";
 /** The folder of the built page. */
 const PAGE = fileURLToPath(new URL("../dist/page/", import.meta.url));
 
-/**
- * Creates the HTTP app.
- *
- * @param gatewayUrl WebSocket URL of the gateway, which the page connects to
- */
-export function makeApp(gatewayUrl: string): Hono {
+/** The addresses of the local gateway, for the page. */
+export interface GatewayAddresses {
+  /** The WebSocket URL that the page connects to. */
+  readonly gatewayUrl: string;
+  /** The page of the gateway, which shows its connections and events. */
+  readonly inspectorUrl: string;
+}
+
+/** Creates the HTTP app. */
+export function makeApp(gateway: GatewayAddresses): Hono {
   const app = new Hono();
   app.use(honoMiddleware(sallyport));
   // A page of another site cannot reach the API, also not with a name that resolves to this machine.
@@ -48,10 +52,7 @@ export function makeApp(gatewayUrl: string): Hono {
       (await authOf(pane)).handler(context.req.raw),
     );
   }
-  app.get("/api/config", (context) => {
-    const inspectorUrl = new URL("/", gatewayUrl.replace(/^ws/, "http")).href;
-    return context.json({ gatewayUrl, inspectorUrl });
-  });
+  app.get("/api/config", (context) => context.json(gateway));
   app.route("/api/me", peopleRoutes);
   app.route("/api/access", accessRoutes);
   app.route("/api/live", liveRoutes);

@@ -4,7 +4,7 @@ import type { Hono } from "hono";
 import { gatewaySecret } from "sallyport/aws";
 import { type LocalGateway, startLocalGateway } from "sallyport/local";
 import { ACCOUNTS, prepareAccounts } from "./accounts.ts";
-import { makeApp } from "./app.ts";
+import { type GatewayAddresses, makeApp } from "./app.ts";
 import { prepareAuth } from "./auth.ts";
 import { databasePath, db, prepareTables } from "./database.ts";
 import { observeChanges, observeGateway } from "./live/observer.ts";
@@ -47,7 +47,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   const local = { name: "local", apiId, endpoint, stage, secret };
   await sallyport.registerGateway({ ...local, hasRestarted: true });
 
-  serve(makeApp(gateway.url.replace(HOST, "localhost")));
+  serve(makeApp(addressesOf(gateway)));
   endWith(server, gateway, await observeChanges());
   welcome(port, gateway);
 }
@@ -97,12 +97,19 @@ function endWith(server: Server, gateway: LocalGateway, stopObserving: () => voi
   }
 }
 
+/** Returns the addresses of the gateway with the name of the machine that the page has. */
+function addressesOf({ url, inspectorUrl = "" }: LocalGateway): GatewayAddresses {
+  const named = (address: string) => address.replace(HOST, "localhost");
+  return { gatewayUrl: named(url), inspectorUrl: named(inspectorUrl) };
+}
+
 function welcome(port: number, gateway: LocalGateway): void {
+  const { gatewayUrl, inspectorUrl } = addressesOf(gateway);
   const people = ACCOUNTS.map(({ email, role }) => `    ${email.padEnd(20)} ${role}`).join("\n");
   const database = process.env.DATABASE ? `DATABASE=${process.env.DATABASE} ` : "";
   console.log(`
   Sallyport demo    http://localhost:${port}
-  Local gateway     ${gateway.url.replace(HOST, "localhost")}   (inspector http://localhost:${gateway.port})
+  Local gateway     ${gatewayUrl}   (inspector ${inspectorUrl})
   Database          ${databasePath}
 
 ${people}

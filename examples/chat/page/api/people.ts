@@ -1,16 +1,10 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import type { GatewayAddresses } from "../../src/app.ts";
 import type { Pane } from "../../src/panes.ts";
 import type { Me } from "../../src/people-routes.ts";
 import { request } from "./http.ts";
 
 const PASSWORD = "sallyport-demo";
-
-interface Config {
-  /** The WebSocket URL of the local gateway. */
-  readonly gatewayUrl: string;
-  /** The page of the local gateway, which shows its connections and events. */
-  readonly inspectorUrl: string;
-}
 
 /** Returns the person of a pane, or null if nobody is signed in. */
 export function useMe(pane: Pane) {
@@ -20,7 +14,7 @@ export function useMe(pane: Pane) {
 export function useConfig() {
   return useQuery({
     queryKey: ["config"],
-    queryFn: () => request<Config>("/api/config"),
+    queryFn: () => request<GatewayAddresses>("/api/config"),
     staleTime: Number.POSITIVE_INFINITY,
   });
 }
