@@ -261,7 +261,11 @@ export class Sallyport {
    * @throws StorageError if the database fails
    */
   enforce(): Promise<number> {
-    return this.#withStorageErrors(() => this.#worker.enforce());
+    return this.#withStorageErrors(async () => {
+      const lost = await this.#worker.enforce();
+      await this.#worker.idle();
+      return lost;
+    });
   }
 
   /**

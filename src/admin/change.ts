@@ -20,7 +20,7 @@ import { checkPrunable, stalePermissions } from "../permissions/stored-permissio
 import type { RevocationOutcome, RevocationWorker } from "../revocation/worker.ts";
 import type { AdminServices } from "../services.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
-import { canRemoveAccess, type StoredChange } from "../storage/stores/changes.ts";
+import { canRemoveAccess, canReturnAccess, type StoredChange } from "../storage/stores/changes.ts";
 import type { PermissionHolder } from "../storage/stores/users.ts";
 
 /**
@@ -177,9 +177,9 @@ export async function changeAccess(
       change: `The change "${change.kind}" (number ${number} in the audit log)`,
       next: "A serving process will check the open connections. Do not repeat the change.",
     };
-    const outcome = await afterCommit(services.store, committed, () => worker.enforceOne(revocationId));
-    if (canRemoveAccess(change)) ended = endedAccess(outcome);
+    ended = endedAccess(await afterCommit(services.store, committed, () => worker.enforceOne(revocationId)));
   }
+  if (changed && canReturnAccess(change)) worker.restore();
   return { changed, number, pruned, ended };
 }
 

@@ -173,12 +173,9 @@ export async function notifyRestored(
   connection: ConnectionWithChannels,
   channel: string,
 ): Promise<boolean> {
-  const outcome = await notify(services, connection, {
-    type: "sallyport.restored",
-    scope: "channel",
-    channel,
-  });
-  return outcome?.kind !== "failed";
+  const notice = { type: "sallyport.restored", scope: "channel", channel } as const;
+  const outcome = await notify(services, connection, notice, { urgent: false });
+  return outcome !== undefined && outcome.kind !== "failed";
 }
 
 async function notifyLeft(
@@ -217,11 +214,12 @@ async function notify(
   services: RevocationServices,
   connection: ConnectionWithChannels,
   notice: RevokedNotice | RestoredNotice,
+  { urgent }: { readonly urgent: boolean } = { urgent: true },
 ): Promise<Outcome | undefined> {
   const recipient = await recipientOf(services, connection);
   if (!recipient) return undefined;
   const outcome = await services.delivery.post(recipient, encodeFrame(notice), {
-    urgent: true,
+    urgent,
     shouldSend: checkOnRetry(services, connection),
   });
   report(services, connection, outcome);

@@ -161,6 +161,7 @@ export class RevocationPoller {
 
   /** Starts the worker without waiting, so that slow hooks do not delay the next check. */
   #startWork(): void {
+    this.#worker.restore();
     // A full worker would only wait.
     if (this.#worker.isFull) return;
     const working: Promise<void> = this.#worker

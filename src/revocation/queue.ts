@@ -1,5 +1,10 @@
 import { createHash, randomUUID } from "node:crypto";
-import type { Revocation, RevocationClaimant, RevocationStore } from "../storage/stores/revocations.ts";
+import type {
+  DequeueOptions,
+  Revocation,
+  RevocationClaimant,
+  RevocationStore,
+} from "../storage/stores/revocations.ts";
 
 /** Interval of the renewal of leases, in milliseconds. A lease lasts for 15 seconds. */
 const RENEW_MS = 4000;
@@ -36,14 +41,8 @@ export class RevocationQueue {
   /**
    * Dequeues the oldest record that is available, or a given one, and takes its lease. If several
    * processes call it at the same time, only one receives a record.
-   *
-   * @param options.except records that are in progress in this process
-   * @param options.only id of the record to dequeue. Default: the oldest
    */
-  dequeue(options: {
-    readonly except: ReadonlySet<string>;
-    readonly only?: string;
-  }): Promise<Revocation | undefined> {
+  dequeue(options: DequeueOptions): Promise<Revocation | undefined> {
     return this.#store.dequeue(this.claimant, options);
   }
 

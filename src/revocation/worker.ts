@@ -9,7 +9,7 @@ import {
 import { type Revocation, selectorOf } from "../storage/stores/revocations.ts";
 import { type LostAccess, type RecheckedPage, RevocationNotifier, recordLoss } from "./notify.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
-import { restoreChannels } from "./restore.ts";
+import { RestoreWorker } from "./restore.ts";
 
 /** The effects of a record on open connections. */
 export interface RevocationOutcome {
@@ -32,6 +32,7 @@ const MAX_RECORDS = 8;
 export class RevocationWorker {
   readonly #services: RevocationServices;
   readonly #sweep: () => Promise<void>;
+  readonly #restoring: RestoreWorker;
   /** Records in progress. Each resolves to its effects, or to undefined if it failed. */
   readonly #inProgress = new Map<string, Promise<RevocationOutcome | undefined>>();
   /**
@@ -47,6 +48,7 @@ export class RevocationWorker {
   constructor(services: RevocationServices, sweep: () => Promise<void>) {
     this.#services = services;
     this.#sweep = sweep;
+    this.#restoring = new RestoreWorker(services);
   }
 
   /** Returns whether the last check for records and expired grants is at least `everyMs` ago. */
@@ -77,6 +79,7 @@ export class RevocationWorker {
       started.push(this.#startProcessing(revocation));
     }
     const outcomes = await Promise.all(started);
+    this.restore();
     await this.#services.reports.decisionLog.flushWithCounts();
     await this.#sweep();
     return outcomes.reduce((sum, outcome) => sum + (outcome?.lost ?? 0), 0);
@@ -109,9 +112,14 @@ export class RevocationWorker {
     return outcome;
   }
 
+  /** Starts to check lost channels, without delaying removals. */
+  restore(): void {
+    this.#restoring.start();
+  }
+
   /** Resolves when the records that are in progress now are finished. */
   async idle(): Promise<void> {
-    await Promise.allSettled(this.#inProgress.values());
+    await Promise.allSettled([...this.#inProgress.values(), this.#restoring.idle()]);
   }
 
   #startProcessing(revocation: Revocation): Promise<RevocationOutcome | undefined> {
@@ -162,9 +170,8 @@ async function expireGrants({ store, revocations, changedSubjects }: RevocationS
  * Processes all connections of a record.
  *
  * A connection that lost its view receives a notice and is closed. A connection that lost a channel
- * leaves it, receives a notice and stays open. A connection whose user has access to a lost channel
- * again receives a notice. All steps are idempotent, so a record is finished only after all its
- * pages.
+ * leaves it, receives a notice and stays open. All steps are idempotent, so a record is finished
+ * only after all its pages.
  *
  * @param advanced called each time that work has finished
  * @throws Error if the app is closed before the end. Otherwise, the first error is thrown after all
@@ -178,7 +185,7 @@ async function processRecord(
   const notifier = new RevocationNotifier(services, advanced);
   let unknown = 0;
   try {
-    for (let after = ""; !revocation.addsOnly; ) {
+    for (let after = ""; ; ) {
       const page = await services.store.connections.page(selectorOf(revocation), after, {
         includeClosed: revocation.isTakenOver,
       });
@@ -190,9 +197,6 @@ async function processRecord(
       after = page.at(-1)?.id ?? "";
       await notifier.waitForCapacity();
       if (services.delivery.isAllStopped) break;
-    }
-    if (!closesEveryConnection(revocation.scope)) {
-      unknown += await restoreChannels(services, revocation, advanced);
     }
   } finally {
     await notifier.settled();

@@ -192,7 +192,12 @@ export interface Tables {
   };
   sallyport_memberships: { connection_key: string; channel: string; joined_at: number };
   /** The channels that open connections had to leave, until their users have access again. */
-  sallyport_lost_channels: { connection_key: string; channel: string };
+  sallyport_lost_channels: {
+    connection_key: string;
+    channel: string;
+    /** The record whose worker notifies the client, or null. */
+    revocation_id: string | null;
+  };
   sallyport_tokens: {
     hash: string;
     user_id: string;

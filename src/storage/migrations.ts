@@ -282,6 +282,7 @@ const lostChannels = (withoutRowid: WithoutRowid): Migration => ({
         c.notNull().references("sallyport_connections.id").onDelete("cascade"),
       )
       .addColumn("channel", "text", (c) => c.notNull())
+      .addColumn("revocation_id", "text")
       .addPrimaryKeyConstraint("sallyport_lost_channels_pk", ["connection_key", "channel"])
       .execute();
     await index(db, "sallyport_lost_channels", ["channel", "connection_key"]);

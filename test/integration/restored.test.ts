@@ -1,10 +1,11 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/views/channel.ts";
-import { changeChannel } from "../../src/views/handler.ts";
+import { changeChannel, handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
 import { NOW, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
+import { GatewayServer } from "./gateway-server.ts";
 import { ORIGIN, revoked, type Socket, World } from "./world.ts";
 
 /** Members of the book club, as in a table of the app. */
@@ -182,6 +183,130 @@ test("notifies when a new version of the app no longer requires the permission",
   await next.enforce();
   expect(await ann.message("sallyport.restored")).toEqual(restored("rooms/staff"));
   await next.close();
+});
+
+describe("a slow authorize", () => {
+  /** Lets each call of authorize of the book club return. */
+  let release: () => void;
+  let calls: number;
+
+  /** Opens an app whose book club checks its members slowly, and in which ann lost both rooms. */
+  async function slowOutsider(): Promise<Socket> {
+    await world.close();
+    calls = 0;
+    let isHeld = false;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const slow = defineChannel("rooms/club", {
+      signedIn: true,
+      authorize: async ({ user }) => {
+        calls++;
+        if (isHeld) await held;
+        return members.has(user.id ?? "");
+      },
+    });
+    const joinBoth = handler(async ({ join }) => {
+      await join("rooms/staff");
+      await join("rooms/club");
+    });
+    class BothView extends RoomsView {
+      join_both = joinBoth;
+    }
+    world = await World.open({ ...options, channels: [staff, slow], views: { "/ws/chat": BothView } });
+    const { access } = world.sallyport;
+    for (const permission of [chat.can_use_chat, chat.can_moderate_chat])
+      await access.grant("ann", permission);
+    members.add("ann");
+    const ann = await world.connect("ann");
+    expect(await ann.call("join_both")).toMatchObject({ ok: true });
+    members.delete("ann");
+    await access.recheck({ user: "ann" });
+    await access.revoke("ann", chat.can_moderate_chat);
+    await expect.poll(() => notices(ann).length).toBe(2);
+    isHeld = true;
+    calls = 0;
+    return ann;
+  }
+
+  test("delays neither the grant, nor other channels, nor removals", async () => {
+    const ann = await slowOutsider();
+    const { access } = world.sallyport;
+    await access.grant("bob", chat.can_use_chat);
+    const bob = await world.connect("bob");
+    await access.grant("ann", chat.can_moderate_chat);
+    expect(await ann.message("sallyport.restored")).toEqual(restored("rooms/staff"));
+    await access.grant("bob", chat.can_use_chat, { until: Date.now() + 300 });
+    expect((await bob.closed).code).toBe(1000);
+    members.add("ann");
+    release();
+    await expect.poll(() => notices(ann).at(-1)).toEqual(restored("rooms/club"));
+  });
+
+  test("does not hide that another channel was lost again in the meantime", async () => {
+    const ann = await slowOutsider();
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_moderate_chat);
+    await ann.message("sallyport.restored");
+    expect(await ann.call("change_channel", { channel: "rooms/staff" })).toMatchObject({ ok: true });
+    await access.revoke("ann", chat.can_moderate_chat);
+    release();
+    await settled(ann);
+    await access.grant("ann", chat.can_moderate_chat);
+    await expect.poll(() => notices(ann).at(-1)).toEqual(restored("rooms/staff"));
+    expect(notices(ann).filter(({ type }) => type === "sallyport.restored")).toHaveLength(2);
+  });
+
+  test("that allows too late is checked with the permissions of then", async () => {
+    const ann = await slowOutsider();
+    const { access } = world.sallyport;
+    members.add("ann");
+    await access.recheck({ user: "ann" });
+    await expect.poll(() => calls).toBe(1);
+    await access.users.setActive("ann", false);
+    release();
+    await ann.closed;
+    expect(notices(ann).some(({ type }) => type === "sallyport.restored")).toBe(false);
+  });
+});
+
+test("sends a notice again that the gateway did not accept", async () => {
+  const gateway = await GatewayServer.start();
+  onTestFinished(() => gateway.close());
+  await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+  await gateway.open(world, "g", "ann", 1, 1);
+  await world.sql(
+    "insert into sallyport_memberships (connection_key, channel, joined_at) select id, 'rooms/staff', 1 from sallyport_connections",
+  );
+  await world.sallyport.access.revoke("ann", chat.can_moderate_chat);
+  const posts = () => gateway.calls.filter(({ method }) => method === "POST").length;
+  expect(posts()).toBe(1);
+  let isBroken = true;
+  gateway.answer = () => (isBroken ? 500 : 200);
+  await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+  await expect
+    .poll(() => world.errors.splice(0).map(String))
+    .toEqual([expect.stringContaining("API Gateway did not accept the notice")]);
+  await expect
+    .poll(() => world.sql("select claimed_by from sallyport_revocations"))
+    .toEqual([{ claimed_by: null }]);
+  expect(await lostChannels()).toHaveLength(1);
+  isBroken = false;
+  const before = posts();
+  await world.sql(`update sallyport_revocations set claimed_until = ${NOW} - 1`);
+  await expect.poll(lostChannels).toEqual([]);
+  expect(posts()).toBe(before + 1);
+});
+
+test("waits for removals that were recorded before", async () => {
+  const ann = await outsider();
+  await world.sql(
+    `insert into sallyport_revocations (id, scope, subject, created_at, claimed_by, claimed_until)
+      values ('removal', 'user', 'bob', 1, 'dead', ${NOW} + 400)`,
+  );
+  await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+  await ann.message("sallyport.restored");
+  expect(await world.sql("select id from sallyport_revocations where id = 'removal'")).toEqual([]);
 });
 
 test("a grant does not call authorize for channels that were not lost", async () => {

@@ -53,8 +53,10 @@ test("are those that were lost, but not those that were left or never joined", a
 
 test("are removed one by one, and with their connection", async () => {
   await lose(2, ["a", "b"]);
-  await lostChannels.remove(idOf(0), ["a", "never lost"]);
-  await lostChannels.remove(idOf(1), []);
+  const first = { connectionKey: idOf(0), channel: "a" };
+  expect(await lostChannels.claim(first, "record")).toBe(true);
+  await lostChannels.remove(first, "record");
+  await lostChannels.remove({ ...first, channel: "b" }, "record");
   expect(await read({ kind: "all" })).toEqual([
     [idOf(0), ["b"]],
     [idOf(1), ["a", "b"]],
@@ -63,10 +65,31 @@ test("are removed one by one, and with their connection", async () => {
   expect(await read({ kind: "all" })).toEqual([[idOf(0), ["b"]]]);
 });
 
-test("can be lost again", async () => {
+test("are claimed by one record, also again, until it releases them", async () => {
   await lose(1, ["a"]);
+  const lost = { connectionKey: idOf(0), channel: "a" };
+  const claims = await at.race(
+    20,
+    at.each(({ store }) => store.lostChannels),
+    (each, index) => each.claim(lost, `record ${index % 4}`),
+  );
+  expect(claims.failed).toEqual([]);
+  expect(claims.passed.filter(Boolean)).toHaveLength(5);
+  const winner = `record ${claims.passed.indexOf(true) % 4}`;
+  await lostChannels.release(lost, "another record");
+  expect(await lostChannels.claim(lost, "another record")).toBe(false);
+  await lostChannels.release(lost, winner);
+  expect(await lostChannels.claim(lost, "another record")).toBe(true);
+  expect(await lostChannels.claim({ ...lost, channel: "never lost" }, "record")).toBe(false);
+});
+
+test("that are lost again while a record has claimed them are kept", async () => {
+  await lose(1, ["a"]);
+  const lost = { connectionKey: idOf(0), channel: "a" };
+  await lostChannels.claim(lost, "record");
   await addMemberships(at.one.db, [{ connection_key: idOf(0), channel: "a" }]);
   await memberships.loseMany([{ connection: { id: idOf(0) }, channel: "a" }]);
+  await lostChannels.remove(lost, "record");
   expect(await read({ kind: "all" })).toEqual([[idOf(0), ["a"]]]);
 });
 

@@ -6,6 +6,7 @@ import {
   type ChangeOrigin,
   type ChangeStore,
   canRemoveAccess,
+  canReturnAccess,
   type Declarations,
   EVERYONE,
   type PreviewedChange,
@@ -23,13 +24,6 @@ import { SqlDeclarations } from "./declarations.ts";
 import { ExpiredGrants } from "./expired-grants.ts";
 import type { SqlLostChannels } from "./lost-channels.ts";
 import type { SqlRevocations } from "./revocations.ts";
-
-/** The connections that a change can affect, its number, and the process that makes it. */
-interface NumberedEffect {
-  readonly number: number;
-  readonly affected: RevocationTarget | undefined;
-  readonly claimedBy: string;
-}
 
 /** The id of the process in a preview. Its revocation record is rolled back. */
 const NO_PROCESS = "preview";
@@ -107,7 +101,13 @@ export class SqlChanges implements ChangeStore {
     if (!isTentative)
       await this.#audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
     const revocationId =
-      edit.recorded ?? (await this.#recordFor(db, change, { number, affected, claimedBy }));
+      edit.recorded ??
+      (affected && affected.scope !== "users" && canRemoveAccess(change)
+        ? await this.#revocations.record(db, affected, number, claimedBy)
+        : undefined);
+    if (affected && affected.scope !== "users" && canReturnAccess(change)) {
+      await this.#recordReturn(db, affected, number);
+    }
     const subjects = await this.#subjectsOf(db, affected, revocationId);
     if (!isTentative)
       await this.#changeLog.record(db, [{ number, subjects, removes: canRemoveAccess(change) }]);
@@ -115,20 +115,16 @@ export class SqlChanges implements ChangeStore {
   }
 
   /**
-   * Adds the record with which open connections are checked after a change. A change that only adds
-   * permissions needs one only if a connection has lost a channel.
-   *
-   * @returns the id of the record, or undefined if none is needed
+   * Adds a record with which lost channels are checked, if an open connection has lost one. Any
+   * process can dequeue it, because the change does not wait for it.
    */
-  async #recordFor(
+  async #recordReturn(
     db: Kysely<Tables>,
-    change: StoredChange,
-    { number, affected, claimedBy }: NumberedEffect,
-  ): Promise<string | undefined> {
-    if (!affected || affected.scope === "users") return undefined;
-    const addsOnly = !canRemoveAccess(change);
-    if (addsOnly && !(await this.#lostChannels.exist(db))) return undefined;
-    return this.#revocations.record(db, affected, number, claimedBy, { addsOnly });
+    affected: Exclude<RevocationTarget, { readonly scope: "users" }>,
+    number: number,
+  ): Promise<void> {
+    if (!(await this.#lostChannels.exist(db, affected))) return;
+    await this.#revocations.record(db, affected, number, null, { addsOnly: true });
   }
 
   /** Returns the subjects of a change for the change log. */
@@ -183,7 +179,10 @@ export class SqlChanges implements ChangeStore {
   ): Promise<void> {
     const number = await this.#changeLog.append(db, subjects);
     await this.#audit.record(db, number, audit);
-    for (const subject of subjects) await this.#revocations.record(db, subject, number, claimedBy);
+    for (const subject of subjects) {
+      await this.#revocations.record(db, subject, number, claimedBy);
+      await this.#recordReturn(db, subject, number);
+    }
   }
 
   permissions(): Promise<readonly StoredPermission[]> {

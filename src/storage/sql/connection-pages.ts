@@ -1,5 +1,5 @@
 import type { Expression, ExpressionBuilder, Kysely, SqlBool } from "kysely";
-import type { Database, Tables } from "../database.ts";
+import { type Database, parseList, type Tables } from "../database.ts";
 import { prepared } from "../prepared.ts";
 import {
   CONNECTION_PAGE,
@@ -10,6 +10,7 @@ import {
   type ListedConnection,
   PERMISSION_ENDED,
 } from "../stores/connections.ts";
+import type { ConnectionWithLostChannels } from "../stores/lost-channels.ts";
 import {
   type ConnectionQueries,
   type DetailedRow,
@@ -67,20 +68,34 @@ export class ConnectionPages {
 
   /** Returns a page of open connections that lost a channel, ordered by id. */
   async pageWithLostChannels(
+    db: Kysely<Tables>,
     selector: ConnectionSelector,
     after: string,
-  ): Promise<readonly ConnectionWithChannels[]> {
-    const { db } = this.#database;
+    limit = CONNECTION_PAGE,
+  ): Promise<readonly ConnectionWithLostChannels[]> {
     // The channel was left, so the connection is not selected by its memberships.
     const [others, channel] =
       selector.kind === "channel" ? [{ kind: "all" } as const, selector.channel] : [selector, undefined];
     let lost = db.selectFrom("sallyport_lost_channels").select("connection_key");
     if (channel !== undefined) lost = lost.where("channel", "=", channel);
-    const rows: DetailedRow[] = await this.#page(db, others, after)
+    const rows: (DetailedRow & { lost_channels: unknown })[] = await this.#page(db, others, after)
       .where("c.id", "in", lost)
       .select((eb) => this.#queries.detailsOf(eb))
+      .select((eb) => this.#lostChannelsOf(db, eb.ref("c.id")).as("lost_channels"))
+      .limit(limit)
       .execute();
-    return rows.map((row) => fromDetailedRow(row));
+    return rows.map((row) => ({ ...fromDetailedRow(row), lostChannels: parseList(row.lost_channels) }));
+  }
+
+  #lostChannelsOf(db: Kysely<Tables>, connectionKey: Expression<string>) {
+    return this.#database.listOf(
+      db
+        .selectFrom("sallyport_lost_channels as lost")
+        .select("lost.channel")
+        .where("lost.connection_key", "=", connectionKey)
+        .orderBy("lost.channel"),
+      "channel",
+    );
   }
 
   /**

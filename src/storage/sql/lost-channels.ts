@@ -1,7 +1,8 @@
 import type { Kysely } from "kysely";
 import type { Database, Tables } from "../database.ts";
 import type { ConnectionSelector } from "../stores/connections.ts";
-import type { ConnectionWithLostChannels, LostChannelStore } from "../stores/lost-channels.ts";
+import type { ConnectionWithLostChannels, LostChannel, LostChannelStore } from "../stores/lost-channels.ts";
+import { type RevocationTarget, selectorOf } from "../stores/revocations.ts";
 import type { SqlConnections } from "./connections.ts";
 
 /** {@link LostChannelStore} in SQL. */
@@ -14,41 +15,56 @@ export class SqlLostChannels implements LostChannelStore {
     this.#connections = connections;
   }
 
-  /** Returns whether any open connection has lost a channel, in the transaction of the caller. */
-  async exist(db: Kysely<Tables>): Promise<boolean> {
-    const row = await db
-      .selectFrom("sallyport_lost_channels as lost")
-      .innerJoin("sallyport_connections as c", "c.id", "lost.connection_key")
-      .select("lost.channel")
-      .where("c.closed_at", "is", null)
-      .limit(1)
-      .executeTakeFirst();
-    return row !== undefined;
+  /** Returns whether a connection that a change affects has lost a channel. */
+  async exist(
+    db: Kysely<Tables>,
+    target: Exclude<RevocationTarget, { readonly scope: "users" }>,
+  ): Promise<boolean> {
+    // Usually the table is empty, and nothing else is read.
+    const any = await db.selectFrom("sallyport_lost_channels").select("channel").limit(1).executeTakeFirst();
+    if (!any) return false;
+    const subject = "subject" in target ? target.subject : "";
+    const selector = selectorOf({ id: "", scope: target.scope, subject });
+    return (await this.#connections.pageWithLostChannels(db, selector, "", 1)).length > 0;
   }
 
-  async page(selector: ConnectionSelector, after: string): Promise<readonly ConnectionWithLostChannels[]> {
-    const { db } = this.#database;
-    const connections = await this.#connections.pageWithLostChannels(selector, after);
-    if (connections.length === 0) return [];
-    const keys = connections.map(({ id }) => id);
-    const rows = await db
-      .selectFrom("sallyport_lost_channels")
-      .select(["connection_key", "channel"])
-      .where("connection_key", "in", keys)
-      .orderBy("channel")
-      .execute();
-    const lost = new Map<string, string[]>(keys.map((key) => [key, []]));
-    for (const { connection_key, channel } of rows) lost.get(connection_key)?.push(channel);
-    return connections.map((connection) => ({ ...connection, lostChannels: lost.get(connection.id) ?? [] }));
+  page(selector: ConnectionSelector, after: string): Promise<readonly ConnectionWithLostChannels[]> {
+    return this.#connections.pageWithLostChannels(this.#database.db, selector, after);
   }
 
-  async remove(connectionKey: string, channels: readonly string[]): Promise<void> {
-    if (channels.length === 0) return;
+  async claim({ connectionKey, channel }: LostChannel, revocationId: string): Promise<boolean> {
+    const claimed = await this.#database.execute((db) =>
+      db
+        .updateTable("sallyport_lost_channels")
+        .set({ revocation_id: revocationId })
+        .where("connection_key", "=", connectionKey)
+        .where("channel", "=", channel)
+        .where((eb) => eb.or([eb("revocation_id", "is", null), eb("revocation_id", "=", revocationId)]))
+        .returning("channel")
+        .execute(),
+    );
+    return claimed.length > 0;
+  }
+
+  async release({ connectionKey, channel }: LostChannel, revocationId: string): Promise<void> {
+    await this.#database.execute((db) =>
+      db
+        .updateTable("sallyport_lost_channels")
+        .set({ revocation_id: null })
+        .where("connection_key", "=", connectionKey)
+        .where("channel", "=", channel)
+        .where("revocation_id", "=", revocationId)
+        .execute(),
+    );
+  }
+
+  async remove({ connectionKey, channel }: LostChannel, revocationId: string): Promise<void> {
     await this.#database.execute((db) =>
       db
         .deleteFrom("sallyport_lost_channels")
         .where("connection_key", "=", connectionKey)
-        .where("channel", "in", channels)
+        .where("channel", "=", channel)
+        .where("revocation_id", "=", revocationId)
         .execute(),
     );
   }

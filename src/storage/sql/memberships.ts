@@ -239,12 +239,19 @@ async function addLostChannels(
   db: Kysely<Tables>,
   left: readonly { readonly connection: { readonly id: string }; readonly channel: string }[],
 ): Promise<void> {
-  const rows = left.map(({ connection, channel }) => ({ connection_key: connection.id, channel }));
+  const rows = left.map(({ connection, channel }) => ({
+    connection_key: connection.id,
+    channel,
+    revocation_id: null,
+  }));
   for (let from = 0; from < rows.length; from += ROWS_PER_INSERT) {
     await db
       .insertInto("sallyport_lost_channels")
       .values(rows.slice(from, from + ROWS_PER_INSERT))
-      .onConflict((conflict) => conflict.doNothing())
+      // A notice of an earlier loss can be in progress, and must not remove this one.
+      .onConflict((conflict) =>
+        conflict.columns(["connection_key", "channel"]).doUpdateSet({ revocation_id: null }),
+      )
       .execute();
   }
 }

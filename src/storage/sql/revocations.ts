@@ -3,6 +3,7 @@ import type { AliasableExpression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_CONNECTION_ROW_AGE_MS } from "../../protocol/quotas.ts";
 import { type Database, MAX_CLOCK_SKEW_MS, type Tables } from "../database.ts";
 import type {
+  DequeueOptions,
   Revocation,
   RevocationClaimant,
   RevocationStore,
@@ -37,7 +38,7 @@ export class SqlRevocations implements RevocationStore {
    * matter.
    *
    * @param change number of the change in the audit log, or null
-   * @param claimedBy id of the process that has the first lease
+   * @param claimedBy id of the process that has the first lease, or null for none
    * @param options.addsOnly whether the change only adds permissions. Default false
    * @returns the id of the record
    */
@@ -45,7 +46,7 @@ export class SqlRevocations implements RevocationStore {
     db: Kysely<Tables>,
     touched: RecordedTarget,
     change: number | null,
-    claimedBy: string,
+    claimedBy: string | null,
     { addsOnly = false }: { readonly addsOnly?: boolean } = {},
   ): Promise<string> {
     const { now } = this.#database;
@@ -58,7 +59,7 @@ export class SqlRevocations implements RevocationStore {
         subject: "subject" in touched ? touched.subject : "",
         created_at: now,
         claimed_by: claimedBy,
-        claimed_until: eb(now, "+", LEASE_MS),
+        claimed_until: claimedBy === null ? null : eb(now, "+", LEASE_MS),
         change_number: change,
         adds_only: addsOnly ? 1 : 0,
       }))
@@ -133,7 +134,7 @@ export class SqlRevocations implements RevocationStore {
 
   async dequeue(
     claimant: RevocationClaimant,
-    { except, only }: { readonly except: ReadonlySet<string>; readonly only?: string | undefined },
+    { except, only, addsOnly = false }: DequeueOptions,
   ): Promise<Revocation | undefined> {
     const { now } = this.#database;
     const due = (db: Kysely<Tables>) => {
@@ -141,11 +142,14 @@ export class SqlRevocations implements RevocationStore {
         .selectFrom("sallyport_revocations")
         .select(["id", "scope", "subject", "change_number", "adds_only", "claimed_by"])
         .where((eb) => this.#isDequeuable(eb, claimant))
+        .where("adds_only", "=", addsOnly ? 1 : 0)
         .orderBy("created_at")
         .orderBy("id")
         .limit(1);
       if (except.size > 0) query = query.where("id", "not in", [...except]);
       if (only !== undefined) query = query.where("id", "=", only);
+      if (addsOnly)
+        query = query.where(({ not, exists }) => not(exists(this.#earlierRemovals(db, claimant))));
       return query.executeTakeFirst();
     };
     // Read without a lock first, because usually no record is due.
@@ -227,6 +231,19 @@ export class SqlRevocations implements RevocationStore {
         .executeTakeFirst();
       if (isLeased) await deleteRecord(db, id);
     });
+  }
+
+  /**
+   * Returns the records of removals before a record, which this app has not completed. Their notices
+   * are sent first.
+   */
+  #earlierRemovals(db: Kysely<Tables>, { app }: RevocationClaimant) {
+    return db
+      .selectFrom("sallyport_revocations as removal")
+      .select("removal.id")
+      .where("removal.adds_only", "=", 0)
+      .where("removal.done_by", "not like", `%,${app},%`)
+      .whereRef("removal.created_at", "<=", "sallyport_revocations.created_at" as never);
   }
 
   /**

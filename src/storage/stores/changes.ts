@@ -75,6 +75,25 @@ export function canRemoveAccess(change: StoredChange): boolean {
   }
 }
 
+/**
+ * Returns whether a change can return access. Then the channels that connections have lost are
+ * checked.
+ */
+export function canReturnAccess(change: StoredChange): boolean {
+  switch (change.kind) {
+    case "grant":
+    case "add-to-group":
+    case "recheck":
+      return true;
+    case "set-active":
+      return change.active;
+    case "set-superuser":
+      return change.superuser;
+    default:
+      return false;
+  }
+}
+
 /** Who makes a change, and the process that applies it to open connections. */
 export interface ChangeOrigin {
   readonly by: string | undefined;

@@ -6,6 +6,12 @@ export interface ConnectionWithLostChannels extends ConnectionWithChannels {
   readonly lostChannels: readonly string[];
 }
 
+/** A channel that a connection had to leave. */
+export interface LostChannel {
+  readonly connectionKey: string;
+  readonly channel: string;
+}
+
 /**
  * The channels that open connections had to leave because a permission ended. `MembershipStore`
  * adds them. A client is notified when its user has access again.
@@ -19,6 +25,19 @@ export interface LostChannelStore {
    */
   page(selector: ConnectionSelector, after: string): Promise<readonly ConnectionWithLostChannels[]>;
 
-  /** Removes lost channels of a connection, after its client was notified. */
-  remove(connectionKey: string, channels: readonly string[]): Promise<void>;
+  /**
+   * Claims a lost channel of a connection for a revocation record, before its client is notified.
+   *
+   * @returns false if the channel is not lost anymore, or another record has claimed it
+   */
+  claim(lost: LostChannel, revocationId: string): Promise<boolean>;
+
+  /** Returns a claimed channel, because its client could not be notified. */
+  release(lost: LostChannel, revocationId: string): Promise<void>;
+
+  /**
+   * Removes a lost channel that the record has claimed. A channel that was lost again since then is
+   * kept.
+   */
+  remove(lost: LostChannel, revocationId: string): Promise<void>;
 }

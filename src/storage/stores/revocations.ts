@@ -70,6 +70,19 @@ export interface RevocationClaimant {
   readonly app: string;
 }
 
+/** Selects the record to dequeue. */
+export interface DequeueOptions {
+  /** Records that are in progress in this process. */
+  readonly except: ReadonlySet<string>;
+  /** Id of the record to dequeue. Default: the oldest. */
+  readonly only?: string | undefined;
+  /**
+   * Whether to dequeue a record of a change that returned access. It is available when all removals
+   * before it are completed. Default false.
+   */
+  readonly addsOnly?: boolean | undefined;
+}
+
 /**
  * The queue of recorded permission changes. `ChangeStore` adds records. Each record is processed by
  * the process that dequeues it.
@@ -78,14 +91,8 @@ export interface RevocationStore {
   /**
    * Dequeues the oldest record that is available, or a given one, and takes its lease. Of
    * concurrent calls, only one receives a record.
-   *
-   * @param options.except records that are in progress in this process
-   * @param options.only id of the record to dequeue. Default: the oldest
    */
-  dequeue(
-    claimant: RevocationClaimant,
-    options: { readonly except: ReadonlySet<string>; readonly only?: string | undefined },
-  ): Promise<Revocation | undefined>;
+  dequeue(claimant: RevocationClaimant, options: DequeueOptions): Promise<Revocation | undefined>;
 
   /** Renews the leases of records. */
   renew(claimant: RevocationClaimant, ids: readonly string[]): Promise<void>;
