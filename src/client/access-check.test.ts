@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ManualWebSocket } from "../../test/manual-web-socket.ts";
 import { CallError, type ConnectOptions, connect, type Socket } from "./socket.ts";
 
@@ -88,7 +88,7 @@ afterEach(() => {
 test("requests a token after growing waits of at most 30 s, and stays denied", async () => {
   await revoked();
   await pass(150_000);
-  expect(requests).toEqual([2000, 6000, 14_000, 30_000, 60_000, 90_000, 120_000, 150_000]);
+  expect(requests).toEqual([5000, 15_000, 35_000, 65_000, 95_000, 125_000]);
   expect(events).toEqual([]);
   expect(socket.state).toBe("denied");
   await expect((socket.call as Record<string, () => Promise<unknown>>).echo?.()).rejects.toMatchObject({
@@ -101,14 +101,14 @@ test("connects when access returns, and then waits briefly after the next denial
   await revoked();
   await pass(10_000);
   answer = ALLOWED;
-  await pass(4000);
+  await pass(5000);
   newestWebSocket().emit("open");
   expect(events).toEqual(["connecting", "open"]);
   answer = DENIED;
   newestWebSocket().emit("message", '{"type":"sallyport.revoked","scope":"view","reference":"r"}');
   requests = [];
-  await pass(2000);
-  expect(requests).toEqual([16_000]);
+  await pass(5000);
+  expect(requests).toEqual([20_000]);
 });
 
 test("begins after a denial of the first connect", async () => {
@@ -117,17 +117,17 @@ test("begins after a denial of the first connect", async () => {
   await settle();
   expect(events).toEqual(["denied", [403, "ref-1"]]);
   answer = ALLOWED;
-  await pass(2000);
+  await pass(5000);
   expect(socket.state).toBe("connecting");
 });
 
 test.each(["focus", "visibilitychange", "online", "pageshow"])("does not wait on %s", async (name) => {
   await revoked();
-  await pass(16_000);
+  await pass(21_000);
   requests = [];
   answer = ALLOWED;
   await fire(name);
-  expect(requests).toEqual([16_000]);
+  expect(requests).toEqual([21_000]);
   expect(socket.state).toBe("connecting");
 });
 
@@ -150,6 +150,140 @@ test("makes one request at a time", async () => {
   resolve(Response.json({ token: "t" }));
   await settle();
   expect(socket.state).toBe("connecting");
+});
+
+test("makes one request in five seconds if the page gets the focus often", async () => {
+  await revoked();
+  for (let round = 0; round < 25; round++) {
+    await fire("focus");
+    await pass(100);
+  }
+  expect(requests).toEqual([0]);
+});
+
+test("requests tokens only after events of the page when an hour has passed", async () => {
+  await revoked();
+  await pass(2 * 3_600_000);
+  const last = requests.at(-1) ?? 0;
+  expect(last).toBeGreaterThan(3_500_000);
+  expect(last).toBeLessThan(3_700_000);
+  answer = ALLOWED;
+  await fire("focus");
+  expect(socket.state).toBe("connecting");
+});
+
+test("waits a random time", async () => {
+  vi.mocked(Math.random).mockReturnValue(0.5);
+  await revoked();
+  await pass(10_000);
+  expect(requests).toEqual([2500, 7500]);
+});
+
+test("checkAccess() requests a token at once, and keeps the state until it is issued", async () => {
+  await revoked();
+  expect(socket.checkAccess()).toBe(true);
+  await settle();
+  expect(socket.checkAccess()).toBe(true);
+  await settle();
+  expect(requests).toEqual([0, 0]);
+  expect(events).toEqual([]);
+  answer = ALLOWED;
+  expect(socket.checkAccess()).toBe(true);
+  await settle();
+  expect(events).toEqual(["connecting"]);
+  expect(socket.checkAccess()).toBe(false);
+});
+
+describe("after the loss of a channel", () => {
+  const notice = (type: string) =>
+    newestWebSocket().emit(
+      "message",
+      JSON.stringify({ type, scope: "channel", channel: "rooms/a", reference: "r" }),
+    );
+  let restored: string[];
+
+  /** Opens a connection that loses its channel. */
+  async function lost(options: Partial<ConnectOptions> = {}): Promise<void> {
+    await opened({ channel: "rooms/a", ...options });
+    restored = [];
+    socket.on("restored", ({ channel }) => restored.push(channel));
+    answer = DENIED;
+    notice("sallyport.revoked");
+  }
+
+  /** Replaces the connection, as API Gateway does after two hours. */
+  async function reconnected(): Promise<void> {
+    answer = ALLOWED;
+    newestWebSocket().emit("close");
+    await pass(500);
+    newestWebSocket().emit("open");
+    expect(socket.state).toBe("open");
+    requests = [];
+    answer = DENIED;
+  }
+
+  test("requests nothing on the same connection, which the server notifies", async () => {
+    await lost();
+    await pass(600_000);
+    expect(requests).toEqual([]);
+    notice("sallyport.restored");
+    expect(restored).toEqual(["rooms/a"]);
+  });
+
+  test("checks the channel on the next connection, which stays open", async () => {
+    await lost();
+    await reconnected();
+    await pass(20_000);
+    expect(requests.length).toBeGreaterThan(1);
+    expect(restored).toEqual([]);
+    answer = ALLOWED;
+    await pass(30_000);
+    expect(restored).toEqual(["rooms/a"]);
+    expect(socket.state).toBe("open");
+    requests = [];
+    await pass(600_000);
+    expect(requests).toEqual([]);
+  });
+
+  test("checkAccess() checks the channel, and keeps the connection", async () => {
+    await lost();
+    expect(socket.checkAccess()).toBe(true);
+    await settle();
+    expect(requests).toHaveLength(1);
+    expect(socket.state).toBe("open");
+    answer = ALLOWED;
+    socket.checkAccess();
+    await settle();
+    expect(restored).toEqual(["rooms/a"]);
+    expect(socket.checkAccess()).toBe(false);
+  });
+
+  test("forgets it when the app joins another channel", async () => {
+    await lost();
+    socket.channel = "rooms/b";
+    await reconnected();
+    await pass(600_000);
+    expect(requests).toEqual([]);
+    socket.close();
+    answer = ALLOWED;
+    await lost();
+    answer = ALLOWED;
+    socket.reconnect({ channel: "rooms/b" });
+    await settle();
+    newestWebSocket().emit("open");
+    requests = [];
+    await pass(600_000);
+    expect(requests).toEqual([]);
+  });
+
+  test("stops when the socket is closed", async () => {
+    await lost();
+    await reconnected();
+    socket.close();
+    await pass(600_000);
+    await fire("focus");
+    expect(requests).toEqual([]);
+  });
 });
 
 test("requests nothing while the page is hidden", async () => {
@@ -180,11 +314,11 @@ test.each<Answer>(["network error", { status: 503 }, { status: 429, headers: { "
   async (failure) => {
     await revoked();
     answer = failure;
-    await pass(2000);
+    await pass(5000);
     expect(requests).toHaveLength(1);
     expect(events).toEqual([]);
     answer = ALLOWED;
-    await pass(10_000);
+    await pass(15_000);
     expect(events).toEqual(["connecting"]);
   },
 );
@@ -192,7 +326,7 @@ test.each<Answer>(["network error", { status: 503 }, { status: 429, headers: { "
 test("keeps to Retry-After when the page gets the focus", async () => {
   await revoked();
   answer = { status: 429, headers: { "retry-after": "60" } };
-  await pass(2000);
+  await pass(5000);
   await fire("focus");
   expect(requests).toHaveLength(1);
   await pass(60_000);
@@ -239,7 +373,7 @@ test("calls a token function again only after that function denied the connectio
   await pass(600_000);
   expect(calls).toBe(1);
   socket.reconnect();
-  await pass(15_000);
+  await pass(40_000);
   expect(calls).toBe(5);
 });
 
@@ -263,7 +397,7 @@ test("ends with close() and with reconnect()", async () => {
 test("reports a failed handshake after access returned, and then tries again as usual", async () => {
   await revoked();
   answer = ALLOWED;
-  await pass(2000);
+  await pass(5000);
   newestWebSocket().emit("close");
   await settle();
   expect(events.slice(0, 2)).toEqual(["connecting", "reconnecting"]);

@@ -11,9 +11,10 @@ export interface ConnectOptions extends LinkOptions {
   readonly backoff?: BackoffOptions;
   /**
    * The waits between token requests after a denial, until access returns. `false`: only
-   * `reconnect()` tries again. Default: at most 2 s, growing to 30 s, if `view` is set.
+   * `reconnect()` tries again. Default: at most 5 s, growing to 30 s, if `view` is set.
    *
    * A page that becomes visible or gets the focus does not wait, and a hidden page requests nothing.
+   * After an hour, only these events cause requests.
    */
   readonly accessCheck?: BackoffOptions | false;
   /**

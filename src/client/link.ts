@@ -134,7 +134,7 @@ export class Link {
 
   async #connect(channel: string | undefined): Promise<void> {
     const { signal } = this.#abort;
-    const token = await freshToken(this.#options, channel, signal);
+    const token = await requestToken(this.#options, channel, signal);
     if (signal.aborted) return;
     this.#events.token();
     const url = withQuery(this.#options.url, { [TOKEN]: token, [CHANNEL]: channel });
@@ -223,7 +223,8 @@ export function checkEnvironment({ url, WebSocket: webSocket }: LinkOptions): vo
   }
 }
 
-async function freshToken(
+/** Requests a token. @throws CallError if the token endpoint denied it */
+export async function requestToken(
   { token, view, fetch: fetchOption }: LinkOptions,
   channel: string | undefined,
   signal: AbortSignal,

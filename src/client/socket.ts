@@ -5,6 +5,7 @@ import { Backoff, type BackoffOptions } from "./backoff.ts";
 import { CallError, type CallOptions, Calls, encodeMessage, timerMs } from "./calls.ts";
 import { type ConnectOptions, checkOptionNames } from "./connect-options.ts";
 import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
+import { LostChannel } from "./lost-channel.ts";
 import type {
   AnyMessage,
   ClientError,
@@ -116,6 +117,7 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
   readonly #calls: Calls;
   readonly #backoff: Backoff;
   readonly #accessCheck: AccessCheck;
+  readonly #lostChannel: LostChannel;
   readonly #listeners = new Map<string, Set<(event: never) => void>>();
   #state: SocketState = "connecting";
   #denial = new CallError(SOCKET_CLOSED);
@@ -141,6 +143,7 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
     this.channel = options.channel;
     this.#backoff = new Backoff(options.backoff);
     this.#accessCheck = new AccessCheck(options, () => this.#startLink());
+    this.#lostChannel = new LostChannel(options, (channel) => this.#handleRestored(channel));
     this.call = new Proxy(Object.freeze({}), {
       // A "then" would make `await socket.call` wait for a handler.
       get: (_, name) =>
@@ -195,11 +198,25 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
    * @param options `channel`: the channel to join. Default: the current one
    */
   reconnect({ channel = this.channel }: { channel?: string | undefined } = {}): void {
+    if (channel !== undefined) this.#lostChannel.forget();
     if (this.#state === "connecting" && channel === this.channel) return;
     if (channel !== this.channel) this.#hasOpened = false;
     this.channel = channel;
     this.#failedHandshakes = 0;
     this.#connectNow();
+  }
+
+  /**
+   * Checks now whether access has returned after a denial or the loss of the channel. Unlike
+   * `reconnect()`, it keeps the state and an open connection until access has returned.
+   *
+   * @returns false if the token endpoint cannot be asked, because the option `view` is not set
+   */
+  checkAccess(): boolean {
+    if (this.#state === "denied") {
+      return this.#link !== undefined || this.#accessCheck.now({ isForced: true });
+    }
+    return this.#lostChannel.checkNow({ isForced: true });
   }
 
   /** Closes the socket and rejects all of its calls. */
@@ -245,9 +262,10 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
     this.#setState("connecting");
   }
 
-  /** Requests a token, and opens a connection with it. Without a token, a denied socket stays so. */
+  /** Requests a token, and opens a connection with it. */
   #startLink(): void {
     this.#link = new Link(this.#options, this.channel, {
+      // The state stays "denied" until the token endpoint issues a token.
       token: () => this.#setState("connecting"),
       open: () => this.#handleOpen(),
       text: (text) => this.#receive(text),
@@ -262,6 +280,8 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
     this.#failedHandshakes = 0;
     this.#state = "open";
     this.#transmit();
+    if (this.channel !== undefined) this.#lostChannel.forget();
+    this.#lostChannel.handleOpen();
     if (keepAlive) {
       const { handler, everyMs = 540_000 } = keepAlive;
       // Not sent as a call, because a call waits while the maximum is in flight.
@@ -284,8 +304,11 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
     // A denied socket has a link while it checks its access.
     if (this.#state === "denied" && !this.#denial.code) {
       if (type !== "offline" && !this.#link) this.#accessCheck.now();
-    } else if (type === "focus") return;
-    else if (this.#state === "open") this.#link?.check(this.#ping(), PING_TIMEOUT_MS);
+      return;
+    }
+    if (type !== "offline") this.#lostChannel.checkNow();
+    if (type === "focus") return;
+    if (this.#state === "open") this.#link?.check(this.#ping(), PING_TIMEOUT_MS);
     else if (type === "offline") return;
     else if (this.#state === "reconnecting") {
       if (performance.now() >= this.#retryNotBefore) this.#connectNow();
@@ -301,11 +324,12 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
   #handleEnd(error: unknown): void {
     const isStable = this.#state === "open" && performance.now() - this.#openedAt >= STABLE_AFTER_MS;
     if (isStable) this.#backoff.reset();
-    this.#disconnect();
     if (this.#state === "denied" && !isNewDenial(error, this.#denial)) {
+      this.#link = undefined;
       this.#accessCheck.retry(error instanceof CallError ? error.retryAfterMs : undefined);
       return;
     }
+    this.#disconnect();
     if (!(error instanceof CallError)) {
       this.#failedHandshakes = 0;
       this.#retryIn();
@@ -328,7 +352,9 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
 
   #deny(denial: CallError, { isByTokenEndpoint = false } = {}): void {
     this.#denial = denial;
-    if (!denial.code) this.#accessCheck.start(denial.status, isByTokenEndpoint);
+    // Only a missing permission can return by itself. A user who must sign in again has to act.
+    const isTimed = denial.status === 403;
+    if (!denial.code) this.#accessCheck.start({ isTimed, isByTokenFunction: isByTokenEndpoint });
     // Before the event: a listener of the state can connect again and make new calls.
     this.#calls.rejectUnsent(denial);
     this.#setState("denied");
@@ -344,6 +370,7 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
   #disconnect(): void {
     clearTimeout(this.#retryTimer);
     this.#accessCheck.stop();
+    this.#lostChannel.handleClose();
     clearInterval(this.#keepAliveTimer);
     clearInterval(this.#clockTimer);
     this.#link?.close();
@@ -375,8 +402,13 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
   #handleNotice(type: string, { scope, channel, reference }: Readonly<Record<string, unknown>>): void {
     if (type === "sallyport.revoked") this.#handleRevoked(scope, channel, String(reference ?? ""));
     else if (type === "sallyport.restored" && scope === "channel" && typeof channel === "string") {
-      this.#emit("restored", { type, scope, channel });
+      this.#handleRestored(channel);
     }
+  }
+
+  #handleRestored(channel: string): void {
+    this.#lostChannel.forget(channel);
+    this.#emit("restored", { type: "sallyport.restored", scope: "channel", channel });
   }
 
   #handleRevoked(scope: unknown, channel: unknown, reference: string): void {
@@ -386,7 +418,10 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
       this.#emit("revoked", { type: "sallyport.revoked", scope, reference });
     } else if (scope === "channel" && typeof channel === "string") {
       // The server would deny the next connect if it requested this channel.
-      if (this.channel === channel) this.channel = undefined;
+      if (this.channel === channel) {
+        this.channel = undefined;
+        this.#lostChannel.lose(channel);
+      }
       this.#emit("revoked", { type: "sallyport.revoked", scope, channel, reference });
     }
   }

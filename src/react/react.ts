@@ -159,25 +159,41 @@ async function tokenOf(token: ConnectOptions["token"]): Promise<string> {
 
 /** Returns a handler with the state of its calls. */
 function useTracked<Call>(handler: Call): UseCallResult<Call> {
-  const [{ pending, error }, setResult] = useState<CallStatus>({ pending: 0, error: undefined });
+  const [result, setResult] = useState<CallStatus>({ handler, ...IDLE });
   const call = useCallback(
     async (...args: readonly unknown[]) => {
-      setResult((before) => ({ pending: before.pending + 1, error: undefined }));
+      // A result of another handler, which the component called before, is replaced.
+      setResult((before) => ({
+        handler,
+        pending: (before.handler === handler ? before.pending : 0) + 1,
+        error: undefined,
+      }));
+      const settle = (error?: Error) =>
+        setResult((before) =>
+          before.handler === handler
+            ? { handler, pending: before.pending - 1, error: error ?? before.error }
+            : before,
+        );
       try {
         const output = await (handler as (...args: readonly unknown[]) => Promise<unknown>)(...args);
-        setResult((before) => ({ ...before, pending: before.pending - 1 }));
+        settle();
         return output;
       } catch (error) {
-        setResult((before) => ({ pending: before.pending - 1, error: error as Error }));
+        settle(error as Error);
         throw error;
       }
     },
     [handler],
   );
+  const { pending, error } = result.handler === handler ? result : IDLE;
   return { call: call as Call, isPending: pending > 0, error };
 }
 
+const IDLE = { pending: 0, error: undefined };
+
+/** The calls of one handler. */
 interface CallStatus {
+  readonly handler: unknown;
   /** The number of calls in flight. */
   readonly pending: number;
   readonly error: Error | undefined;

@@ -47,6 +47,8 @@ type OpenOptions = Omit<ConnectOptions, "channel">;
 
 const INITIAL = { state: "connecting", denial: undefined, socket: undefined } as const;
 const REVOKED = "Your access has ended.";
+/** Many pages can receive access to a channel at the same time, and each one opens a connection. */
+const MAX_REJOIN_DELAY_MS = 500;
 const NOT_RENDERED =
   "The call was not sent, because its SallyportProvider is not rendered anymore. Call the handler while the provider is rendered.";
 
@@ -68,6 +70,11 @@ export class SocketStore<View, Message extends AnyMessage> {
   readonly call: CallsOf<View>;
   #channel: string | undefined;
   #status: SocketStatus<View, Message> = INITIAL;
+  /** Why there is no connection. */
+  #viewDenial: AccessDenial | undefined;
+  /** Why the connection left the channel of the provider. It is kept until access returns. */
+  #lostChannel: AccessDenial | undefined;
+  #rejoinTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #messageListeners = new Set<(message: Message) => void>();
   #waiting: WaitingCall<View, Message>[] = [];
@@ -116,18 +123,26 @@ export class SocketStore<View, Message extends AnyMessage> {
     this.#rejoin();
   }
 
-  /** Connects again, for example after a denial. */
+  /**
+   * Connects again, for example after a denial. If the token endpoint reports denials, it checks the
+   * access first, and keeps the state and an open connection until access has returned.
+   */
   readonly reconnect = (): void => {
+    const { socket } = this.#status;
+    if (socket?.checkAccess()) return;
     // Otherwise, a socket that the app moved to another channel stays there.
-    if (this.#status.denial?.scope === "channel") this.#rejoin();
-    else this.#status.socket?.reconnect();
+    if (this.#lostChannel) this.#rejoin();
+    else socket?.reconnect();
   };
 
   /** Connects again, and joins the channel of the provider. */
   #rejoin(): void {
+    clearTimeout(this.#rejoinTimer);
+    this.#lostChannel = undefined;
+    this.#viewDenial = undefined;
     const { state, socket } = this.#status;
     if (!socket) return;
-    this.#set({ state, denial: undefined, socket });
+    this.#publish(socket, state);
     socket.reconnect({ channel: this.#channel });
   }
 
@@ -148,6 +163,7 @@ export class SocketStore<View, Message extends AnyMessage> {
     });
     return () => {
       clearTimeout(timer);
+      clearTimeout(this.#rejoinTimer);
       const { socket } = this.#status;
       this.#isClosed = true;
       this.#set(INITIAL);
@@ -159,24 +175,32 @@ export class SocketStore<View, Message extends AnyMessage> {
   #connect(options: OpenOptions): void {
     const channel = this.#channel;
     const socket = connect<View, Message>({ ...options, ...(channel === undefined ? {} : { channel }) });
-    this.#set({ state: socket.state, denial: undefined, socket });
+    this.#lostChannel = undefined;
+    this.#viewDenial = undefined;
+    this.#publish(socket, socket.state);
     const isCurrent = () => this.#status.socket === socket;
     socket.on("state", (state) => {
-      const { denial } = this.#status;
-      const isKept = state === "denied" || denial?.scope === "channel";
-      if (isCurrent()) this.#set({ state, denial: isKept ? denial : undefined, socket });
+      if (!isCurrent()) return;
+      if (state !== "denied") this.#viewDenial = undefined;
+      this.#publish(socket, state);
     });
     socket.on("denied", ({ status, error, reference }) => {
-      if (isCurrent()) this.#deny(socket, { kind: "denied", scope: "view", status, error, reference });
+      if (!isCurrent()) return;
+      this.#viewDenial = { kind: "denied", scope: "view", status, error, reference };
+      this.#publish(socket, socket.state);
     });
     socket.on("revoked", (notice) => {
       const { scope, reference } = notice;
       if (!isCurrent() || (notice.scope === "channel" && notice.channel !== this.#channel)) return;
-      this.#deny(socket, { kind: "revoked", scope, status: 403, error: REVOKED, reference });
+      const denial = { kind: "revoked", scope, status: 403, error: REVOKED, reference } as const;
+      if (scope === "view") this.#viewDenial = denial;
+      else this.#lostChannel = denial;
+      this.#publish(socket, socket.state);
     });
     socket.on("restored", ({ channel }) => {
-      const isLost = this.#status.denial?.scope === "channel" && channel === this.#channel;
-      if (isCurrent() && isLost) this.#rejoin();
+      if (!isCurrent() || !this.#lostChannel || channel !== this.#channel) return;
+      clearTimeout(this.#rejoinTimer);
+      this.#rejoinTimer = setTimeout(() => this.#rejoin(), Math.random() * MAX_REJOIN_DELAY_MS);
     });
     socket.on("message", (message) => {
       if (isCurrent()) for (const listener of [...this.#messageListeners]) callListener(listener, message);
@@ -184,8 +208,9 @@ export class SocketStore<View, Message extends AnyMessage> {
     for (const { resolve } of this.#waiting.splice(0)) resolve(socket);
   }
 
-  #deny(socket: Socket<View, Message>, denial: AccessDenial): void {
-    this.#set({ state: socket.state, denial, socket });
+  /** Shows a denial of the view before the loss of the channel. */
+  #publish(socket: Socket<View, Message>, state: SocketState): void {
+    this.#set({ state, denial: this.#viewDenial ?? this.#lostChannel, socket });
   }
 
   #set(status: SocketStatus<View, Message>): void {

@@ -165,19 +165,33 @@ describe("useSocket()", () => {
     await shown("open: revoked 403 Your access has ended.");
     expect(latest.denial?.scope).toBe("channel");
     expect(await openChannels()).toEqual([[]]);
-    // Another connection does not return the access to the channel.
-    sockets.at(-1)?.terminate();
-    await expect.poll(() => sockets.length).toBe(2);
-    await expect.poll(() => latest.state).toBe("open");
-    expect(latest.denial?.scope).toBe("channel");
-    latest.reconnect();
-    await shown(/^denied: denied/);
     await access.grant("ann", chat.can_moderate_chat);
-    latest.reconnect();
     await shown(/^open$/);
-    expect(await openChannels()).toEqual([["rooms/staff"]]);
+    await expect.poll(openChannels).toEqual([["rooms/staff"]]);
+  });
+
+  test("joins the channel again when access returns to a later connection", async () => {
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_moderate_chat);
+    const fetched: typeof fetch = (_url, init) =>
+      world.requestToken("ann", JSON.parse(String(init?.body)) as object);
+    const accessCheck = { baseMs: 5, maxMs: 5 };
+    const options = { token: "/api/ws-token", view: "/ws/room", fetch: fetched, accessCheck };
+    render(createElement(Latest), { ...options, channel: "rooms/staff" });
+    await shown(/^open$/);
     await access.revoke("ann", chat.can_moderate_chat);
+    await shown("open: revoked 403 Your access has ended.");
+    // Then the whole view is lost, and only the view returns.
+    await access.revoke("ann", chat.can_use_chat);
+    await shown("denied: revoked");
+    await access.grant("ann", chat.can_use_chat);
     await shown("open: revoked");
+    expect(latest.denial?.scope).toBe("channel");
+    expect(await openChannels()).toEqual([[]]);
+    // "Try again" keeps the connection.
+    latest.reconnect();
+    await expect.poll(openChannels).toEqual([[]]);
+    expect(latest.state).toBe("open");
     await access.grant("ann", chat.can_moderate_chat);
     await shown(/^open$/);
     await expect.poll(openChannels).toEqual([["rooms/staff"]]);
@@ -219,6 +233,23 @@ describe("useSocket()", () => {
 });
 
 describe("useCall()", () => {
+  test("shows no error of the handler that the component called before", async () => {
+    let called = {} as ReturnType<typeof useCall<"say" | "remove">>;
+    function One({ name }: { readonly name: "say" | "remove" }) {
+      called = useCall(name);
+      return called.error ? called.error.message : "no error";
+    }
+    render(createElement(One, { name: "remove" }));
+    await expect.poll(() => called.call).toBeDefined();
+    await expect(called.call({} as never)).rejects.toThrow("Permission denied.");
+    await shown("Permission denied.");
+    render(createElement(One, { name: "say" }));
+    await shown("no error");
+    await called.call({ text: "hello" });
+    render(createElement(One, { name: "remove" }));
+    await shown("no error");
+  });
+
   let rendered: string[];
   let say: ReturnType<typeof useCall<"say">>;
   let remove: ReturnType<typeof useCall<"remove">>;
