@@ -1,11 +1,11 @@
 import type { Permission } from "sallyport";
 import { authOf } from "./auth.ts";
 import { db, hasSetting, setting } from "./database.ts";
+import { DEMO_PASSWORD } from "./page-contract.ts";
 import { chat, PERMISSIONS } from "./permissions.ts";
 import { BOOK_CLUB, isMember, joinRoom, leaveRoom } from "./rooms.ts";
 import { sallyport } from "./sallyport.ts";
 
-export const PASSWORD = "sallyport-demo";
 export const MODERATORS = "Moderators";
 
 interface Account {
@@ -58,38 +58,41 @@ export const ACCOUNTS: readonly Account[] = [
   },
 ];
 
-const ORIGIN = { by: "npm start", reason: "the start of the demo" };
+/** Who made a change, for the audit log. */
+type Origin = { readonly by: string; readonly reason: string };
 
 /** Creates the accounts and their access at the first start. Later changes are kept. */
 export async function prepareAccounts(): Promise<void> {
   for (const account of ACCOUNTS) await createAccount(account);
   if (await hasSetting("access_prepared")) return;
-  await resetAccess();
+  await resetAccess({ by: "npm start", reason: "the start of the demo" });
   await setting("access_prepared", () => new Date().toISOString());
 }
 
 /** Gives every account the access that it has at the start, and nothing else. */
-export async function resetAccess(): Promise<void> {
+export async function resetAccess(
+  origin: Origin = { by: "Reset", reason: "the button of the page" },
+): Promise<void> {
   for (const permission of [chat.can_use_chat, chat.can_moderate_chat]) {
-    await sallyport.access.grant({ group: MODERATORS }, permission, ORIGIN);
+    await sallyport.access.grant({ group: MODERATORS }, permission, origin);
   }
-  for (const { id, account } of await accounts()) await resetAccount(id, account);
+  for (const { id, account } of await accounts()) await resetAccount(id, account, origin);
 }
 
-async function resetAccount(id: string, account: Account): Promise<void> {
+async function resetAccount(id: string, account: Account, origin: Origin): Promise<void> {
   const { access } = sallyport;
   const { permissions, groups, isSuperuser, rooms } = account;
   for (const { permission } of PERMISSIONS) {
-    if (permissions.includes(permission)) await access.grant(id, permission, ORIGIN);
-    else await access.revoke(id, permission, ORIGIN);
+    if (permissions.includes(permission)) await access.grant(id, permission, origin);
+    else await access.revoke(id, permission, origin);
   }
-  if (groups.includes(MODERATORS)) await access.users.addToGroup(id, MODERATORS, ORIGIN);
-  else await access.users.removeFromGroup(id, MODERATORS, ORIGIN);
-  await access.users.setSuperuser(id, isSuperuser, ORIGIN);
+  if (groups.includes(MODERATORS)) await access.users.addToGroup(id, MODERATORS, origin);
+  else await access.users.removeFromGroup(id, MODERATORS, origin);
+  await access.users.setSuperuser(id, isSuperuser, origin);
   const wasMember = await isMember(BOOK_CLUB, id);
   if (wasMember === rooms.includes(BOOK_CLUB)) return;
   await (wasMember ? leaveRoom : joinRoom)(BOOK_CLUB, id);
-  await access.recheck({ user: id }, ORIGIN);
+  await access.recheck({ user: id }, origin);
 }
 
 /** Returns the accounts with their user ids, in the order of {@link ACCOUNTS}. */
@@ -110,5 +113,5 @@ export async function nameOf(userId: string): Promise<string> {
 async function createAccount({ name, email }: Account): Promise<void> {
   const known = await db.selectFrom("user").select("id").where("email", "=", email).executeTakeFirst();
   if (known) return;
-  await (await authOf("left")).api.signUpEmail({ body: { name, email, password: PASSWORD } });
+  await (await authOf("left")).api.signUpEmail({ body: { name, email, password: DEMO_PASSWORD } });
 }

@@ -7,7 +7,9 @@ import { secureHeaders } from "hono/secure-headers";
 import { honoMiddleware } from "sallyport/adapters/hono";
 import { accessRoutes } from "./access/routes.ts";
 import { authOf } from "./auth.ts";
+import { observeReset } from "./live/observer.ts";
 import { liveRoutes } from "./live/routes.ts";
+import type { PageConfig } from "./page-contract.ts";
 import { PANES } from "./panes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { sallyport } from "./sallyport.ts";
@@ -16,17 +18,19 @@ import { ownHosts, ownOrigins } from "./settings.ts";
 /** The folder of the built page. */
 const PAGE = fileURLToPath(new URL("../dist/page/", import.meta.url));
 
-/** The addresses of the local gateway, for the page. */
-export interface GatewayAddresses {
-  /** The WebSocket URL that the page connects to. */
-  readonly gatewayUrl: string;
-  /** The page of the gateway, which shows its connections and events. */
-  readonly inspectorUrl: string;
-}
+export type { PageConfig as GatewayAddresses };
 
 /** Creates the HTTP app. */
-export function makeApp(gateway: GatewayAddresses): Hono {
+export function makeApp(config: PageConfig): Hono {
   const app = new Hono();
+  // A page of another origin cannot call the API. Each of its requests for the live stream would close
+  // one of another page.
+  app.use("/api/*", async (context, next) => {
+    const site = context.req.header("sec-fetch-site");
+    return site === "cross-site" || site === "same-site"
+      ? context.json({ error: "Only pages of this origin can call the API." }, 403)
+      : next();
+  });
   app.use(honoMiddleware(sallyport));
   // A page of another site cannot reach the API, also not with a name that resolves to this machine.
   app.use(async (context, next) => {
@@ -52,8 +56,12 @@ export function makeApp(gateway: GatewayAddresses): Hono {
       (await authOf(pane)).handler(context.req.raw),
     );
   }
-  app.get("/api/config", (context) => context.json(gateway));
+  app.get("/api/config", (context) => context.json(config));
   app.route("/api/me", peopleRoutes);
+  app.post("/api/access/reset", async (_context, next) => {
+    observeReset();
+    await next();
+  });
   app.route("/api/access", accessRoutes);
   app.route("/api/live", liveRoutes);
   app.use(serveStatic({ root: PAGE }));

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { type Generated, Kysely, sql } from "kysely";
 import { LibsqlDialect } from "sallyport/storage/sqlite";
+import { ROOMS } from "./page-contract.ts";
 
 export interface ChatTables {
   chat_rooms: { slug: string; title: string; note: string | null; is_open: 0 | 1 };
@@ -69,12 +70,7 @@ export async function prepareTables(): Promise<void> {
     .execute();
   await db
     .insertInto("chat_rooms")
-    .values([
-      { slug: "general", title: "General", note: null, is_open: 1 },
-      { slug: "random", title: "Random", note: null, is_open: 1 },
-      { slug: "moderators", title: "Moderators", note: "For moderators", is_open: 1 },
-      { slug: "book-club", title: "Book club", note: "Members only", is_open: 0 },
-    ])
+    .values([...ROOMS])
     .onConflict((conflict) => conflict.column("slug").doNothing())
     .execute();
 }

@@ -1,4 +1,5 @@
 import { definePermissions, type Permission } from "sallyport";
+import { PERMISSION_LABELS } from "./page-contract.ts";
 
 export const chat = definePermissions("chat", {
   can_use_chat: "Can use chat",
@@ -7,8 +8,16 @@ export const chat = definePermissions("chat", {
 
 /** The permissions as the page shows them. */
 export const PERMISSIONS = [
-  { name: "chat.can_use_chat", label: "Use chat", permission: chat.can_use_chat },
-  { name: "chat.can_moderate_chat", label: "Moderate chat", permission: chat.can_moderate_chat },
+  {
+    name: "chat.can_use_chat",
+    label: PERMISSION_LABELS["chat.can_use_chat"],
+    permission: chat.can_use_chat,
+  },
+  {
+    name: "chat.can_moderate_chat",
+    label: PERMISSION_LABELS["chat.can_moderate_chat"],
+    permission: chat.can_moderate_chat,
+  },
 ] as const;
 
 /** @throws Error if there is no such permission */

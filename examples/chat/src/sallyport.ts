@@ -6,6 +6,7 @@ import { moderators, room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
 import { databasePath, db, isPrepared } from "./database.ts";
 import { observeDecision } from "./live/observer.ts";
+import { VIEW } from "./page-contract.ts";
 import { chat } from "./permissions.ts";
 import { ownOrigins } from "./settings.ts";
 
@@ -14,7 +15,7 @@ export const sallyport = createSallyport({
   storage: sqlite(db),
   permissions: [chat],
   channels: [room, moderators],
-  views: { "/ws/chat": ChatView },
+  views: { [VIEW]: ChatView },
   authenticate: async (request) => {
     const login = await sessionOf(request);
     return login && { userId: login.user.id, sessionId: login.session.id };

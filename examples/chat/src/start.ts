@@ -4,11 +4,12 @@ import type { Hono } from "hono";
 import { gatewaySecret } from "sallyport/aws";
 import { type LocalGateway, startLocalGateway } from "sallyport/local";
 import { ACCOUNTS, prepareAccounts } from "./accounts.ts";
-import { type GatewayAddresses, makeApp } from "./app.ts";
+import { makeApp } from "./app.ts";
 import { prepareAuth } from "./auth.ts";
 import { databasePath, db, prepareTables } from "./database.ts";
 import { observeChanges, observeGateway } from "./live/observer.ts";
 import { writeFirstMessages } from "./messages.ts";
+import { type PageConfig, VIEW } from "./page-contract.ts";
 import { sallyport } from "./sallyport.ts";
 
 const HOST = "127.0.0.1";
@@ -23,7 +24,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   const { server, serve } = await listen(port);
   const secret = gatewaySecret();
   const gateway = await startLocalGateway({
-    target: `http://${HOST}:${port}/ws/chat/`,
+    target: `http://${HOST}:${port}${VIEW}/`,
     port: gatewayPort,
     stage: "dev",
     secret,
@@ -47,7 +48,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   const local = { name: "local", apiId, endpoint, stage, secret };
   await sallyport.registerGateway({ ...local, hasRestarted: true });
 
-  serve(makeApp(addressesOf(gateway)));
+  serve(makeApp(configOf(gateway)));
   endWith(server, gateway, await observeChanges());
   welcome(port, gateway);
 }
@@ -97,16 +98,23 @@ function endWith(server: Server, gateway: LocalGateway, stopObserving: () => voi
   }
 }
 
-/** Returns the addresses of the gateway with the name of the machine that the page has. */
-function addressesOf({ url, inspectorUrl = "" }: LocalGateway): GatewayAddresses {
+/** Returns what the page needs. Its addresses have the same name of this machine as the page. */
+function configOf({ url, inspectorUrl = "" }: LocalGateway): PageConfig {
   const named = (address: string) => address.replace(HOST, "localhost");
-  return { gatewayUrl: named(url), inspectorUrl: named(inspectorUrl) };
+  return { gatewayUrl: named(url), inspectorUrl: named(inspectorUrl), commandPrefix: commandPrefix() };
+}
+
+/** Returns what a command of `npx sallyport` must begin with to use the same database, for a shell. */
+function commandPrefix(): string {
+  const path = process.env.DATABASE;
+  if (!path) return "";
+  return `DATABASE=${/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`} `;
 }
 
 function welcome(port: number, gateway: LocalGateway): void {
-  const { gatewayUrl, inspectorUrl } = addressesOf(gateway);
+  const { gatewayUrl, inspectorUrl } = configOf(gateway);
   const people = ACCOUNTS.map(({ email, role }) => `    ${email.padEnd(20)} ${role}`).join("\n");
-  const database = process.env.DATABASE ? `DATABASE=${process.env.DATABASE} ` : "";
+  const database = commandPrefix();
   console.log(`
   Sallyport demo    http://localhost:${port}
   Local gateway     ${gatewayUrl}   (inspector ${inspectorUrl})
