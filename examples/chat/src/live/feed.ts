@@ -4,6 +4,8 @@ import type { LiveEntry, NewLiveEntry } from "./entry.ts";
 const KEPT = 200;
 /** Maximum number of entries that wait for a page. A slower page is disconnected. */
 const MAX_WAITING = 1000;
+/** Maximum number of pages. If there are more, the oldest one is disconnected. */
+export const MAX_READERS = 20;
 
 /** The newest entries of the live panel, and the pages that receive them. */
 export class LiveFeed {
@@ -26,6 +28,8 @@ export class LiveFeed {
       () => this.#readers.delete(reader),
     );
     this.#readers.add(reader);
+    const [oldest] = this.#readers;
+    if (this.#readers.size > MAX_READERS) oldest?.supersede();
     return reader;
   }
 }
@@ -34,12 +38,18 @@ export class LiveFeed {
 export class LiveReader {
   #waiting: LiveEntry[];
   #isOpen = true;
+  #isSuperseded = false;
   #wake: () => void = () => undefined;
   readonly #onClose: () => void;
 
   constructor(waiting: LiveEntry[], onClose: () => void) {
     this.#waiting = waiting;
     this.#onClose = onClose;
+  }
+
+  /** Whether a newer page has taken the place of this one. */
+  get isSuperseded(): boolean {
+    return this.#isSuperseded;
   }
 
   push(entry: LiveEntry): void {
@@ -56,6 +66,11 @@ export class LiveReader {
       });
     }
     return this.#isOpen ? this.#waiting.splice(0) : [];
+  }
+
+  supersede(): void {
+    this.#isSuperseded = true;
+    this.close();
   }
 
   close(): void {

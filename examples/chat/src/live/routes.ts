@@ -9,9 +9,11 @@ export const liveRoutes = new Hono().get("/", (context) => {
     stream.onAbort(() => reader.close());
     for (;;) {
       const entries = await reader.next();
-      if (entries.length === 0) return;
+      if (entries.length === 0) break;
       const last = entries.at(-1)?.id;
       await stream.writeSSE({ id: String(last), data: JSON.stringify(entries) });
     }
+    // Without this event, the page would connect again and take the place of another one.
+    if (reader.isSuperseded) await stream.writeSSE({ event: "superseded", data: "" });
   });
 });
