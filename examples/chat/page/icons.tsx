@@ -39,6 +39,20 @@ export const SendIcon = icon(<path d="M4 12 20 5l-5 15-4-6z M11 14l9-9" />);
 export const CheckIcon = icon(<path d="m5 13 4 4L19 7" />);
 export const CrossIcon = icon(<path d="M6 6l12 12M18 6 6 18" />);
 export const BoltIcon = icon(<path d="M13 3 5 14h6l-1 7 8-11h-6z" />);
+export const NextIcon = icon(<path d="m9 6 6 6-6 6" />);
+export const MoreIcon = icon(
+  <g fill="currentColor" stroke="none">
+    <circle cx="5" cy="12" r="2" />
+    <circle cx="12" cy="12" r="2" />
+    <circle cx="19" cy="12" r="2" />
+  </g>,
+);
+export const CopyIcon = icon(
+  <>
+    <rect x="9" y="9" width="11" height="11" rx="2" />
+    <path d="M5 15V5a1 1 0 0 1 1-1h9" />
+  </>,
+);
 export const KeyIcon = icon(
   <>
     <circle cx="8" cy="15" r="4" />

@@ -1,7 +1,8 @@
-import type { DecisionEntry, LiveEntry } from "./live-provider.tsx";
+import type { ChangeEntry, DecisionEntry, LiveEntry } from "./live-store.ts";
+import { callOf, labelOf, placeOf } from "./words.ts";
 
 /** How an entry is shown: its icon and its color. */
-export type Tone = "allowed" | "denied" | "ended" | "change";
+export type Tone = "allowed" | "denied" | "ended" | "change" | "neutral";
 
 /** An entry in words. */
 export interface Description {
@@ -11,17 +12,21 @@ export interface Description {
 }
 
 export function describe(entry: LiveEntry): Description {
-  const person = entry.person ?? "Everyone";
+  const person = entry.person ?? "A client";
   switch (entry.kind) {
     case "closed":
       return {
         tone: "ended",
         title: `${person}’s socket closed`,
-        detail: `${entry.afterMs} ms after the ${CAUSES[entry.change.action] ?? "change"}`,
+        detail: `${entry.afterMs} ms after ${CAUSES[entry.change.action] ?? "the change"}`,
       };
+    case "disconnected":
+      return { tone: "neutral", title: `${person} disconnected`, detail: "" };
+    case "reset":
+      return { tone: "neutral", title: "Reset", detail: "" };
     case "change":
       return {
-        tone: "change",
+        tone: entry.change.action === "end-session" ? "neutral" : "change",
         title: changeTitle(entry),
         detail: entry.change.by ? `by ${entry.change.by}` : "",
       };
@@ -30,21 +35,15 @@ export function describe(entry: LiveEntry): Description {
   }
 }
 
-const CAUSES: Readonly<Partial<Record<Extract<LiveEntry, { kind: "closed" }>["change"]["action"], string>>> =
-  {
-    revoke: "revoke",
-    expired: "end of the grant",
-    "remove-from-group": "removal from the group",
-  };
-
-const LABELS: Readonly<Record<string, string>> = {
-  "chat.can_use_chat": "Use chat",
-  "chat.can_moderate_chat": "Moderate chat",
+const CAUSES: Readonly<Partial<Record<ChangeEntry["change"]["action"], string>>> = {
+  revoke: "the revoke",
+  expired: "the end of the grant",
+  "remove-from-group": "the removal from the group",
+  "end-session": "signing out",
 };
 
-export const labelOf = (permission: string) => LABELS[permission] ?? permission;
-
-function changeTitle({ person, change }: Extract<LiveEntry, { kind: "change" }>): string {
+/** Returns what a change of permissions did. */
+export function changeTitle({ person, change }: ChangeEntry): string {
   const { action, group, permission, details } = change;
   const holder = person ?? (group ? `the group ${group}` : "everyone");
   const label = labelOf(permission ?? "");
@@ -63,6 +62,8 @@ function changeTitle({ person, change }: Extract<LiveEntry, { kind: "change" }>)
       return details.superuser ? `${holder} is a superuser` : `${holder} is no superuser any more`;
     case "recheck":
       return `Rooms of ${holder} checked again`;
+    case "end-session":
+      return person ? `${person} signed out` : "A session ended";
     default:
       return `${action} ${holder}`;
   }
@@ -71,29 +72,41 @@ function changeTitle({ person, change }: Extract<LiveEntry, { kind: "change" }>)
 function describeDecision({ person, decision }: DecisionEntry): Description {
   const { event, verdict, reason, channel, missing, tookMs } = decision;
   const who = person ?? "A client";
+  if (event === "revocation" && reason === "session-ended")
+    return { tone: "ended", title: `${who} lost the chat`, detail: "the session has ended" };
   const needs =
-    missing.length > 0 ? `needs ${missing.map(labelOf).join(" or ")}` : (reason ?? "by a check of the app");
+    missing.length > 0
+      ? `needs ${missing.map(labelOf).join(" or ")}`
+      : (REASONS[reason ?? ""] ?? reason ?? "by a check of the app");
   if (event === "revocation")
-    return { tone: "ended", title: `${who} lost ${channel ?? "the chat"}`, detail: needs };
+    return { tone: "ended", title: `${who} lost ${placeOf(channel)}`, detail: needs };
   const title = `${who} ${actionOf(decision)}`;
   if (verdict === "denied") return { tone: "denied", title, detail: `denied, ${needs}` };
+  const time = `${tookMs < 10 ? tookMs.toFixed(1) : Math.round(tookMs)} ms`;
+  // The time of a message includes its handler.
   return {
     tone: "allowed",
     title,
-    detail: `allowed in ${tookMs < 10 ? tookMs.toFixed(1) : Math.round(tookMs)} ms`,
+    detail: event === "message" ? `allowed, done in ${time}` : `allowed in ${time}`,
   };
 }
+
+const REASONS: Readonly<Record<string, string>> = {
+  authorize: "by a check of the app",
+  limit: "too many requests",
+  "connection-limit": "too many connections",
+};
 
 function actionOf({ event, handler, channel }: DecisionEntry["decision"]): string {
   switch (event) {
     case "token":
       return "requests a token";
     case "connect":
-      return `connects to ${channel ?? "the chat"}`;
+      return `connects to ${placeOf(channel)}`;
     case "message":
-      return `calls ${handler ?? "an unknown handler"}`;
+      return callOf(handler);
     case "delivery":
-      return `receives a message of ${channel ?? "the chat"}`;
+      return `receives a message of ${placeOf(channel)}`;
     default:
       return event;
   }

@@ -1,7 +1,14 @@
-import { Badge, Code, Group, Modal, Stack, Text, Timeline } from "@mantine/core";
-import { CheckIcon, CrossIcon } from "../icons.tsx";
-import { labelOf } from "./describe.ts";
-import type { DecisionEntry } from "./live-provider.tsx";
+import { Badge, Button, Code, CopyButton, Group, Modal, Stack, Text } from "@mantine/core";
+import { useEffect } from "react";
+import { useConfig } from "../api/people.ts";
+import { useGuide } from "../guide-progress.ts";
+import { CheckIcon, CopyIcon, CrossIcon } from "../icons.tsx";
+import { changeTitle } from "./describe.ts";
+import { outcomeOf, questionOf } from "./explanation-words.ts";
+import classes from "./live.module.css";
+import { useChange } from "./live-provider.tsx";
+import type { DecisionEntry } from "./live-store.ts";
+import { type Reason, reasonsOf } from "./reasons.ts";
 
 interface Props {
   /** The decision to explain, or undefined to close the dialog. */
@@ -11,14 +18,19 @@ interface Props {
 
 /** Explains a decision rule by rule. */
 export function Explanation({ entry, onClose }: Props) {
+  const { complete } = useGuide();
+  const isRevocation = entry?.decision.event === "revocation";
+  useEffect(() => {
+    if (isRevocation) complete("why");
+  }, [isRevocation, complete]);
   return (
-    <Modal.Root opened={entry !== undefined} onClose={onClose} centered>
+    <Modal.Root opened={entry !== undefined} onClose={onClose} centered size={480}>
       <Modal.Overlay />
       <Modal.Content>
         <Modal.Body p="lg">
           {/* Not Modal.Header, which would be a second banner of the page. */}
-          <Group justify="space-between" mb="sm">
-            <Modal.Title fw={650}>Why?</Modal.Title>
+          <Group justify="space-between" mb="sm" wrap="nowrap">
+            <Modal.Title fw={650}>{entry ? questionOf(entry) : "Why?"}</Modal.Title>
             <Modal.CloseButton aria-label="Close" />
           </Group>
           {entry && <ExplanationText entry={entry} />}
@@ -28,60 +40,104 @@ export function Explanation({ entry, onClose }: Props) {
   );
 }
 
-type Step = DecisionEntry["decision"]["steps"][number];
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 
-function ExplanationText({ entry: { person, decision } }: { readonly entry: DecisionEntry }) {
-  const { event, verdict, status, message, steps, reference, handler, channel, tookMs, change } = decision;
-  const isAllowed = verdict === "allowed";
+function ExplanationText({ entry }: { readonly entry: DecisionEntry }) {
+  const { decision } = entry;
+  const cause = useChange(decision.change);
+  const { label, color } = outcomeOf(decision);
+  const reasons = reasonsOf(entry);
+  const hasFailed = reasons.some(({ isPassed }) => !isPassed);
   return (
-    <Stack gap="md" data-testid="explanation">
+    <Stack gap="sm" data-testid="explanation">
       <Group gap="xs">
-        <Badge color={isAllowed ? "harbor" : "red"} variant="light">
-          {isAllowed ? "allowed" : `denied ${status}`}
+        <Badge color={color} variant="light">
+          {label}
         </Badge>
-        <Text size="sm">
-          {person ?? "A client"}: {event} {handler ?? ""} {channel ?? ""}
+        <Text size="sm" c="dimmed">
+          {clock.format(entry.at)}, in {decision.tookMs.toFixed(1)} ms
         </Text>
       </Group>
-      {!isAllowed && <Text size="sm">{message}</Text>}
-      {steps.length > 0 && (
-        <Timeline bulletSize={22} lineWidth={2} active={-1}>
-          {steps.map((step, index) => (
-            <Timeline.Item
-              // biome-ignore lint/suspicious/noArrayIndexKey: the steps of a decision do not change
-              key={index}
-              title={<Text size="sm" fw={600}>{`${step.what}: ${step.allowed ? "passed" : "failed"}`}</Text>}
-              bullet={step.allowed ? <CheckIcon size={14} /> : <CrossIcon size={14} />}
-              color={step.allowed ? "harbor" : "red"}
-            >
-              <Text size="sm">{reasonOf(step)}</Text>
-            </Timeline.Item>
+      {decision.verdict === "denied" && !hasFailed && <Text size="sm">{decision.message}</Text>}
+      {reasons.length > 0 && (
+        <ol className={classes.reasons}>
+          {reasons.map((reason) => (
+            <ReasonItem key={reason.code + reason.isPassed} reason={reason} />
           ))}
-        </Timeline>
+        </ol>
       )}
-      <Text size="xs" c="dimmed">
-        Decided in {tookMs.toFixed(1)} ms{change === undefined ? "" : `, because of change ${change}`}. In a
-        terminal:
-      </Text>
-      <Code block>{`npx sallyport why ${reference}`}</Code>
+      {decision.change !== undefined && (
+        <Text size="sm">
+          Caused by:{" "}
+          {cause ? `${changeTitle(cause)}, ${clock.format(cause.at)}` : `change ${decision.change}`}
+        </Text>
+      )}
+      <Command reference={decision.reference} />
     </Stack>
   );
 }
 
-/** Explains in words why a step passed or failed. */
-function reasonOf(step: Step): string {
-  if (step.kind === "authorize")
-    return step.allowed ? "The app’s own check allowed it." : "The app’s own check denied it.";
-  const { rule, subject, held, missing } = step;
-  const required = [
-    ...rule.anyOf.map((names) => `one of ${names.map((name) => labelOf(String(name))).join(", ")}`),
-    ...(rule.allOf.length > 0 ? [rule.allOf.map((name) => labelOf(String(name))).join(" and ")] : []),
-  ];
-  const needs = required.length > 0 ? `Requires ${required.join(" and ")}.` : "Requires a signed-in user.";
-  if (subject.isSuperuser) return `${needs} A superuser has every permission.`;
-  const has = held.map(
-    ({ permission, group }) => `${labelOf(permission)} ${group === null ? "(direct)" : `(through ${group})`}`,
+function ReasonItem({ reason: { label, code, isPassed, parts } }: { readonly reason: Reason }) {
+  return (
+    <li className={classes.reason} data-passed={isPassed}>
+      <span className={classes.icon}>{isPassed ? <CheckIcon /> : <CrossIcon />}</span>
+      <div>
+        <Text size="sm" fw={600}>
+          {label}: {isPassed ? "passed" : "failed"} <Name>{code}</Name>
+        </Text>
+        <Text size="sm">
+          {parts.map(({ text, code: name }) => (
+            <span key={text}>
+              {text}
+              {name && (
+                <>
+                  {" "}
+                  <Name>{name}</Name>
+                </>
+              )}
+            </span>
+          ))}
+        </Text>
+      </div>
+    </li>
   );
-  if (step.allowed) return has.length > 0 ? `${needs} Has ${has.join(", ")}.` : needs;
-  return `${needs} Missing: ${missing.map(labelOf).join(", ")}.`;
+}
+
+/** A name of the code of the app. */
+function Name({ children }: { readonly children: string }) {
+  return (
+    <Text span size="xs" c="dimmed" ff="monospace" fw={400}>
+      {children}
+    </Text>
+  );
+}
+
+/** The command that prints the same explanation. */
+function Command({ reference }: { readonly reference: string }) {
+  const config = useConfig();
+  const command = `${config.data?.commandPrefix ?? ""}npx sallyport why ${reference}`;
+  return (
+    <div>
+      <Group justify="space-between" mb={4}>
+        <Text size="xs" c="dimmed">
+          The same in a terminal:
+        </Text>
+        <CopyButton value={command}>
+          {({ copied, copy }) => (
+            <Button
+              size="compact-xs"
+              variant="default"
+              leftSection={copied ? <CheckIcon size={12} /> : <CopyIcon size={12} />}
+              onClick={copy}
+            >
+              {copied ? "Copied" : "Copy"}
+            </Button>
+          )}
+        </CopyButton>
+      </Group>
+      <Code block className={classes.command}>
+        {command}
+      </Code>
+    </div>
+  );
 }

@@ -1,0 +1,75 @@
+import type { DecisionEntry } from "./live-store.ts";
+import { labelOf, placeOf } from "./words.ts";
+
+/** A check of a decision, in words. */
+export interface Reason {
+  readonly label: string;
+  /** What the check belongs to, as the code of the app names it. */
+  readonly code: string;
+  readonly isPassed: boolean;
+  /** The explanation. Some parts are followed by a name of the code. */
+  readonly parts: readonly Part[];
+}
+
+interface Part {
+  readonly text: string;
+  readonly code?: string;
+}
+
+type Step = DecisionEntry["decision"]["steps"][number];
+
+/** Returns the checks of a decision in their order. A check that ran twice with one result is one. */
+export function reasonsOf({ person, decision }: DecisionEntry): readonly Reason[] {
+  const reasons = new Map<string, Reason>();
+  for (const step of decision.steps) {
+    const reason = {
+      ...namesOf(step),
+      isPassed: step.allowed,
+      parts: partsOf(step, person ?? "The client"),
+    };
+    reasons.set(JSON.stringify(reason), reason);
+  }
+  return [...reasons.values()];
+}
+
+/** Turns `authorize of channel "rooms/general"` into a label. The name stays as the code. */
+function namesOf({ what, kind }: Step): { label: string; code: string } {
+  const channel = /channel "([^"]*)"/.exec(what)?.[1];
+  const handler = /\.(\w+)/.exec(what)?.[1];
+  const label =
+    channel !== undefined ? `Room ${placeOf(channel)}` : handler !== undefined ? "Handler" : "Chat";
+  return { label: kind === "authorize" ? `${label}, the app’s check` : label, code: what };
+}
+
+function partsOf(step: Step, who: string): readonly Part[] {
+  if (step.kind === "authorize")
+    return [
+      {
+        text: step.allowed
+          ? "The function of the app returned true."
+          : "The function of the app returned false.",
+      },
+    ];
+  const { rule } = step;
+  const groups = [
+    ...rule.anyOf.map((names) => names.map(String)),
+    ...rule.allOf.map((name) => [String(name)]),
+  ];
+  if (groups.length === 0) return [{ text: "Needs a signed-in user." }];
+  const needs = groups.flatMap((names, group) =>
+    names.map((name, index) => {
+      const word = index > 0 ? " or " : group > 0 ? " and " : "Needs ";
+      return { text: word + labelOf(name), code: name };
+    }),
+  );
+  return [...needs, { text: `. ${who} has ${heldText(step, groups.flat().length)}.` }];
+}
+
+function heldText({ subject, held }: Extract<Step, { kind: "rule" }>, count: number): string {
+  if (subject.isSuperuser) return "every permission as a superuser";
+  const has = held.map(({ permission, group }) =>
+    group === null ? labelOf(permission) : `${labelOf(permission)} (through ${group})`,
+  );
+  if (has.length > 0) return has.join(" and ");
+  return count === 1 ? "no such permission" : count === 2 ? "neither" : "none of them";
+}
