@@ -5,9 +5,10 @@ import { AccessPanel } from "./access/access-panel.tsx";
 import classes from "./app.module.css";
 import { Pane } from "./chat/pane.tsx";
 import { PaneTabs } from "./chat/pane-tabs.tsx";
-import { Guide } from "./guide.tsx";
+import { Guide, useGuideClosed } from "./guide.tsx";
 import { Header } from "./header.tsx";
 import { LivePanel } from "./live/live-panel.tsx";
+import { Notice } from "./live/notice.tsx";
 
 type Tab = "chat" | "access" | "live";
 
@@ -17,15 +18,16 @@ const TABS: readonly { readonly value: Tab; readonly label: string }[] = [
   { value: "live", label: "Live" },
 ];
 
-/** The page: access on the left, the chats of two people, and the live panel on the right. */
+/** The page: access, the chats of two people, and the live panel. A phone shows one of them at a time. */
 export function App() {
   const [tab, setTab] = useState<Tab>("chat");
-  const isPhone = useMatches({ base: true, md: false });
+  const isPhone = useMatches({ base: true, sm: false });
   const [pane, setPane] = useState<PaneName>("left");
+  const [isGuideClosed, setGuideClosed] = useGuideClosed();
   return (
     <div className={classes.page} data-tab={tab} data-pane={pane}>
-      <Header />
-      <Guide />
+      <Header isGuideOpen={!isGuideClosed} onOpenGuide={() => setGuideClosed(false)} />
+      {!isGuideClosed && <Guide onClose={() => setGuideClosed(true)} />}
       {isPhone && (
         <nav aria-label="Panels" className={classes.tabs}>
           <SegmentedControl
@@ -52,6 +54,14 @@ export function App() {
           <LivePanel />
         </div>
       </main>
+      {isPhone && tab !== "chat" && (
+        <Notice
+          onShow={(shown) => {
+            setTab("chat");
+            setPane(shown);
+          }}
+        />
+      )}
     </div>
   );
 }

@@ -3,6 +3,7 @@ import {
   Anchor,
   Button,
   Group,
+  Menu,
   Text,
   Title,
   useComputedColorScheme,
@@ -11,34 +12,73 @@ import {
 import { useReset } from "./api/access.ts";
 import { useConfig } from "./api/people.ts";
 import classes from "./app.module.css";
-import { Logo, MoonIcon, SunIcon } from "./icons.tsx";
+import { useGuide } from "./guide-progress.ts";
+import { Logo, MoonIcon, MoreIcon, SunIcon } from "./icons.tsx";
 
-export function Header() {
+interface Props {
+  readonly isGuideOpen: boolean;
+  readonly onOpenGuide: () => void;
+}
+
+export function Header({ isGuideOpen, onOpenGuide }: Props) {
   const reset = useReset();
-  const config = useConfig();
+  const guide = useGuide();
+  const inspectorUrl = useConfig().data?.inspectorUrl;
   return (
-    <header className={classes.header}>
-      <Group gap="sm" wrap="nowrap">
+    <header className={classes.header} data-guide={isGuideOpen}>
+      <Group gap="sm" wrap="nowrap" miw={0}>
         <Logo />
         <div>
           <Title order={1} size="h4" lh={1.2}>
             Sallyport
           </Title>
-          <Text size="sm" c="dimmed" lh={1.3} className={classes.tagline}>
-            WebSocket permissions for AWS API Gateway: when a permission ends, access ends at once.
+          <Text c="dimmed" lh={1.3} className={classes.tagline}>
+            <span className={classes.long}>
+              Demo of Sallyport: a library that checks WebSocket permissions behind AWS API Gateway, and
+              closes connections when access ends.
+            </span>
+            <span className={classes.short}>WebSocket permissions behind AWS API Gateway</span>
           </Text>
         </div>
       </Group>
       <Group gap="xs" wrap="nowrap">
-        {config.data && (
-          <Anchor href={config.data.inspectorUrl} target="_blank" size="sm" className={classes.inspector}>
+        {inspectorUrl && (
+          <Anchor href={inspectorUrl} target="_blank" size="sm" className={classes.wide}>
             Gateway inspector
           </Anchor>
         )}
-        <Button size="xs" variant="default" loading={reset.isPending} onClick={() => reset.mutate()}>
+        {!isGuideOpen && (
+          <Button size="xs" variant="default" className={classes.wide} onClick={onOpenGuide}>
+            Guide
+          </Button>
+        )}
+        <Button
+          size="xs"
+          variant="default"
+          loading={reset.isPending}
+          onClick={() => {
+            guide.restart();
+            reset.mutate();
+          }}
+        >
           Reset
         </Button>
         <ColorSchemeButton />
+        <Menu position="bottom-end" withArrow>
+          <Menu.Target>
+            <ActionIcon variant="default" size={30} aria-label="More" className={classes.narrow}>
+              <MoreIcon />
+            </ActionIcon>
+          </Menu.Target>
+          <Menu.Dropdown>
+            {inspectorUrl && (
+              <Menu.Item component="a" href={inspectorUrl} target="_blank">
+                Gateway inspector
+              </Menu.Item>
+            )}
+            {!isGuideOpen && <Menu.Item onClick={onOpenGuide}>Guide</Menu.Item>}
+          </Menu.Dropdown>
+        </Menu>
       </Group>
     </header>
   );
