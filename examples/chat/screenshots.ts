@@ -90,7 +90,7 @@ async function animate(): Promise<void> {
   await demo.page.getByTestId("explanation").waitFor({ state: "detached" });
   await demo.toggle("Alice", "Use chat").click({ force: true });
   await demo.pane("left").locator.getByTestId("composer").waitFor();
-  await demo.lines("Alice calls fetch_history").first().waitFor();
+  await demo.lines("Alice joined General").first().waitFor();
   await demo.pane("left").say("I am back.");
   await demo.pane("right").message("I am back.").waitFor();
   await frame(2500);

@@ -121,8 +121,8 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
 
       await ended.getByRole("button", { name: "Why?" }).click();
       const explanation = demo.page.getByTestId("explanation");
-      await explanation.getByText("ChatView: failed").waitFor();
-      await explanation.getByText("Missing: Use chat, Moderate chat.", { exact: false }).waitFor();
+      await explanation.getByText("Chat: failed").waitFor();
+      await explanation.getByText("Alice has neither.", { exact: false }).waitFor();
       await demo.page.keyboard.press("Escape");
 
       await demo.toggle("Alice", "Use chat").click({ force: true });
@@ -208,20 +208,21 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
     test("explains each decision rule by rule", async () => {
       const demo = await opened();
       await demo.pane("right").say("a message to explain");
-      await demo.lines("Mo calls send_message").first().getByRole("button").click();
+      await demo.lines("Mo sends a message").first().getByRole("button").click();
       const explanation = demo.page.getByTestId("explanation");
       await explanation.getByText("allowed", { exact: true }).waitFor();
-      await explanation.getByText("ChatView: passed").waitFor();
+      await demo.page.getByText("Why Mo may call send_message").waitFor();
+      await explanation.getByText("Chat: passed").waitFor();
       await explanation.getByText("(through Moderators)", { exact: false }).first().waitFor();
       const reference = /why (\w+)/.exec(await explanation.locator("pre").innerText())?.[1] ?? "";
       expect((await app.cli("why", reference)).stdout).toContain("send_message");
     });
 
-    test("shows only what was denied or has ended, if it is filtered", async () => {
+    test("shows only changes and denials, if it is filtered", async () => {
       const demo = await opened();
-      await demo.lines("calls fetch_history").first().waitFor();
-      await demo.live.getByText("Denied and ended").click();
-      await demo.lines("calls fetch_history").first().waitFor({ state: "detached" });
+      await demo.lines("Alice joined General").first().waitFor();
+      await demo.live.getByText("Changes and denials").click();
+      await demo.lines("Alice joined General").first().waitFor({ state: "detached" });
       await demo.turnOff("Alice", "Use chat");
       await demo.lines("Use chat revoked from Alice").first().waitFor();
       await demo.lines("Alice lost the chat").first().waitFor();
@@ -266,10 +267,10 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await demo.live.getByText("no server").waitFor();
       await app.run();
       await demo.pane("left").reaches("open");
-      await demo.live.getByText("connected", { exact: true }).waitFor();
+      await demo.live.getByText("live", { exact: true }).waitFor();
       await demo.pane("left").say("after the restart");
       await demo.pane("right").message("after the restart").waitFor();
-      await expect.poll(() => demo.lines("calls send_message").count()).toBe(1);
+      await expect.poll(() => demo.lines("sends a message").count()).toBe(1);
     });
 
     test("closes the connections of a killed process when it starts again, also on other ports", async () => {

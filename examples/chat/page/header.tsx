@@ -41,7 +41,7 @@ export function Header({ isGuideOpen, onOpenGuide }: Props) {
           </Text>
         </div>
       </Group>
-      <Group gap="xs" wrap="nowrap">
+      <Group gap="xs" wrap="nowrap" flex="none">
         {inspectorUrl && (
           <Anchor href={inspectorUrl} target="_blank" size="sm" className={classes.wide}>
             Gateway inspector

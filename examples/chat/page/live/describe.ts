@@ -21,7 +21,9 @@ export function describe(entry: LiveEntry): Description {
         detail: `${entry.afterMs} ms after ${CAUSES[entry.change.action] ?? "the change"}`,
       };
     case "disconnected":
-      return { tone: "neutral", title: `${person} disconnected`, detail: "" };
+      return entry.othersOpen === 0
+        ? { tone: "neutral", title: `${person} disconnected`, detail: "" }
+        : { tone: "neutral", title: `A socket of ${person} disconnected`, detail: "another one is open" };
     case "reset":
       return { tone: "neutral", title: "Reset", detail: "" };
     case "change":
@@ -72,8 +74,6 @@ export function changeTitle({ person, change }: ChangeEntry): string {
 function describeDecision({ person, decision }: DecisionEntry): Description {
   const { event, verdict, reason, channel, missing, tookMs } = decision;
   const who = person ?? "A client";
-  if (event === "revocation" && reason === "session-ended")
-    return { tone: "ended", title: `${who} lost the chat`, detail: "the session has ended" };
   const needs =
     missing.length > 0
       ? `needs ${missing.map(labelOf).join(" or ")}`
@@ -93,6 +93,8 @@ function describeDecision({ person, decision }: DecisionEntry): Description {
 
 const REASONS: Readonly<Record<string, string>> = {
   authorize: "by a check of the app",
+  session: "the session has ended",
+  "session-ended": "the session has ended",
   limit: "too many requests",
   "connection-limit": "too many connections",
 };

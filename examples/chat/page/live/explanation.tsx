@@ -30,7 +30,9 @@ export function Explanation({ entry, onClose }: Props) {
         <Modal.Body p="lg">
           {/* Not Modal.Header, which would be a second banner of the page. */}
           <Group justify="space-between" mb="sm" wrap="nowrap">
-            <Modal.Title fw={650}>{entry ? questionOf(entry) : "Why?"}</Modal.Title>
+            <Modal.Title fw={650} className={classes.question}>
+              {entry ? questionOf(entry) : "Why?"}
+            </Modal.Title>
             <Modal.CloseButton aria-label="Close" />
           </Group>
           {entry && <ExplanationText entry={entry} />}

@@ -32,13 +32,15 @@ export function reasonsOf({ person, decision }: DecisionEntry): readonly Reason[
   return [...reasons.values()];
 }
 
-/** Turns `authorize of channel "rooms/general"` into a label. The name stays as the code. */
+/** Returns the label and the name of a step such as `authorize of channel "rooms/general"`. */
 function namesOf({ what, kind }: Step): { label: string; code: string } {
   const channel = /channel "([^"]*)"/.exec(what)?.[1];
   const handler = /\.(\w+)/.exec(what)?.[1];
   const label =
     channel !== undefined ? `Room ${placeOf(channel)}` : handler !== undefined ? "Handler" : "Chat";
-  return { label: kind === "authorize" ? `${label}, the app’s check` : label, code: what };
+  const code = channel ?? /[\w.]+$/.exec(what)?.[0] ?? what;
+  if (kind === "authorize") return { label: "Check of the app", code: `authorize of ${code}` };
+  return { label: what.startsWith("sending") ? `Sending to ${placeOf(channel)}` : label, code };
 }
 
 function partsOf(step: Step, who: string): readonly Part[] {
@@ -67,9 +69,14 @@ function partsOf(step: Step, who: string): readonly Part[] {
 
 function heldText({ subject, held }: Extract<Step, { kind: "rule" }>, count: number): string {
   if (subject.isSuperuser) return "every permission as a superuser";
-  const has = held.map(({ permission, group }) =>
-    group === null ? labelOf(permission) : `${labelOf(permission)} (through ${group})`,
-  );
-  if (has.length > 0) return has.join(" and ");
+  if (held.length > 0)
+    return [...new Set(held.map(({ group }) => group))]
+      .map((group) => {
+        const labels = held
+          .filter((grant) => grant.group === group)
+          .map(({ permission }) => labelOf(permission));
+        return `${labels.join(" and ")}${group === null ? "" : ` (through ${group})`}`;
+      })
+      .join(" and ");
   return count === 1 ? "no such permission" : count === 2 ? "neither" : "none of them";
 }

@@ -21,6 +21,11 @@ export class BoundedMap<Key, Value> {
     }
   }
 
+  /** Returns the number of keys that have a value. */
+  count(value: Value): number {
+    return [...this.#values.values()].filter((candidate) => candidate === value).length;
+  }
+
   /** Removes a key. @returns its value */
   take(key: Key): Value | undefined {
     const value = this.#values.get(key);

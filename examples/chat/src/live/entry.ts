@@ -31,6 +31,8 @@ export type LiveEntry = {
   | {
       /** A socket that was closed for another reason, for example because its tab was closed. */
       readonly kind: "disconnected";
+      /** The number of other sockets of the person that are open. A page that changes rooms has two. */
+      readonly othersOpen: number;
     }
   | {
       /** Everyone got the access of the start again. Later entries are the changes of the reset. */

@@ -56,10 +56,11 @@ export function observeGateway({ kind, connectionId, tookMs }: HandledEvent): vo
   // A connection that was rejected has no user.
   if (userId === undefined) return;
   const at = Date.now() - tookMs;
+  const othersOpen = connected.count(userId);
   enqueue(async () => {
     const person = await personOf(userId);
     const change = revocation?.change === undefined ? undefined : await findChange(revocation.change);
-    if (!revocation || !change) return feed.add({ kind: "disconnected", at, person });
+    if (!revocation || !change) return feed.add({ kind: "disconnected", at, person, othersOpen });
     const afterMs = Math.max(0, Math.round(at - change.at));
     feed.add({ kind: "closed", at, person, userId, afterMs, change, reference: revocation.reference });
   });
