@@ -196,7 +196,7 @@ describe.skipIf(missingChromium)(`the live panel of the demo${missingChromium}`,
     await notice.getByRole("button", { name: "See the chat" }).click();
     await demo.pane("left").locator.getByTestId("access-ended").waitFor();
     await demo.page.getByRole("button", { name: "More" }).click();
-    await demo.page.getByRole("menuitem", { name: "Gateway inspector" }).waitFor();
+    await demo.page.getByRole("link", { name: "Gateway inspector" }).waitFor();
   });
 
   test.each([
@@ -209,6 +209,15 @@ describe.skipIf(missingChromium)(`the live panel of the demo${missingChromium}`,
       expect(box && box.x >= 0 && box.x + box.width <= width && box.y < height).toBe(true);
     }
     expect(await demo.page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+  });
+
+  test("sends an event to the oldest page if too many pages are open, so that it does not connect again", async () => {
+    const stop = new AbortController();
+    onTestFinished(() => stop.abort());
+    const open = () => fetch(`${app.url}/api/live`, { signal: stop.signal });
+    const oldest = await open();
+    for (let count = 0; count < MAX_READERS; count++) await open();
+    expect(await oldest.text()).toContain("event: superseded");
   });
 
   test("rejects requests of pages of other sites and other ports", async () => {

@@ -3,12 +3,14 @@ import {
   Anchor,
   Button,
   Group,
-  Menu,
+  Popover,
+  Stack,
   Text,
   Title,
   useComputedColorScheme,
   useMantineColorScheme,
 } from "@mantine/core";
+import { useState } from "react";
 import { useReset } from "./api/access.ts";
 import { useConfig } from "./api/people.ts";
 import classes from "./app.module.css";
@@ -64,23 +66,54 @@ export function Header({ isGuideOpen, onOpenGuide }: Props) {
           Reset
         </Button>
         <ColorSchemeButton />
-        <Menu position="bottom-end" withArrow>
-          <Menu.Target>
-            <ActionIcon variant="default" size={30} aria-label="More" className={classes.narrow}>
-              <MoreIcon />
-            </ActionIcon>
-          </Menu.Target>
-          <Menu.Dropdown>
-            {inspectorUrl && (
-              <Menu.Item component="a" href={inspectorUrl} target="_blank">
-                Gateway inspector
-              </Menu.Item>
-            )}
-            {!isGuideOpen && <Menu.Item onClick={onOpenGuide}>Guide</Menu.Item>}
-          </Menu.Dropdown>
-        </Menu>
+        <More inspectorUrl={inspectorUrl} isGuideOpen={isGuideOpen} onOpenGuide={onOpenGuide} />
       </Group>
     </header>
+  );
+}
+
+/** What a phone has no space for in the header. */
+function More({
+  inspectorUrl,
+  isGuideOpen,
+  onOpenGuide,
+}: Props & { readonly inspectorUrl: string | undefined }) {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <Popover opened={isOpen} onChange={setOpen} position="bottom-end" withArrow trapFocus returnFocus>
+      <Popover.Target>
+        <ActionIcon
+          variant="default"
+          size={30}
+          aria-label="More"
+          className={classes.narrow}
+          onClick={() => setOpen((before) => !before)}
+        >
+          <MoreIcon />
+        </ActionIcon>
+      </Popover.Target>
+      <Popover.Dropdown aria-label="More">
+        <Stack gap="xs">
+          {inspectorUrl && (
+            <Anchor href={inspectorUrl} target="_blank" size="sm">
+              Gateway inspector
+            </Anchor>
+          )}
+          {!isGuideOpen && (
+            <Button
+              size="xs"
+              variant="default"
+              onClick={() => {
+                setOpen(false);
+                onOpenGuide();
+              }}
+            >
+              Guide
+            </Button>
+          )}
+        </Stack>
+      </Popover.Dropdown>
+    </Popover>
   );
 }
 

@@ -23,8 +23,8 @@ export type { PageConfig as GatewayAddresses };
 /** Creates the HTTP app. */
 export function makeApp(config: PageConfig): Hono {
   const app = new Hono();
-  // A page of another origin cannot call the API. Each of its requests for the live stream would close
-  // one of another page.
+  // A page of another origin cannot call the API. The number of live streams is limited, so its requests
+  // would close the streams of this page.
   app.use("/api/*", async (context, next) => {
     const site = context.req.header("sec-fetch-site");
     return site === "cross-site" || site === "same-site"
