@@ -5,6 +5,7 @@
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
 import type { NetworkFault } from "./connections.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
+import { isLoopbackAddress, isLoopbackHost } from "./hosts.ts";
 import { Inspector } from "./inspector/inspector.ts";
 import { Recorder } from "./inspector/recorder.ts";
 import { checkHttpClient, Integrations } from "./integration.ts";
@@ -78,6 +79,11 @@ export class LocalGateway {
   readonly apiId: string;
   /** The first stage of the first API. */
   readonly stage: string;
+  /**
+   * The URL of the inspector: `http://host:port/` with a loopback name or address. Undefined without
+   * an inspector, or if the gateway does not listen on a loopback address.
+   */
+  readonly inspectorUrl: string | undefined;
   readonly #listener: Listener;
   readonly #stages: Stages;
   readonly #address: string;
@@ -98,11 +104,14 @@ export class LocalGateway {
     this.#listener = listener;
     this.#stages = stages;
     const { server, port } = listener;
-    this.#address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    this.#address = `${bracketed(host)}:${port}`;
     this.#schemeSuffix = tls ? "s" : "";
     this.#onError = onError;
-    const recorder = settings.inspector ? new Recorder() : undefined;
-    this.#inspector = recorder && new Inspector(settings, this.#faults, recorder, this.url);
+    const inspectorHost = settings.inspector ? loopbackHost(host, listener.address) : undefined;
+    if (inspectorHost !== undefined)
+      this.inspectorUrl = `http${this.#schemeSuffix}://${inspectorHost}:${port}/`;
+    const recorder = inspectorHost === undefined ? undefined : new Recorder();
+    this.#inspector = recorder && new Inspector(stages, this.#faults, recorder, this.url);
     this.#sockets = new Sockets(settings, this.#integrations, {
       address: this.#address,
       port,
@@ -132,11 +141,6 @@ export class LocalGateway {
     return `http${this.#schemeSuffix}://${this.#address}/${this.stage}`;
   }
 
-  /** The URL of the inspector: `http://host:port/`, or undefined without an inspector. */
-  get inspectorUrl(): string | undefined {
-    return this.#inspector && `http${this.#schemeSuffix}://${this.#address}/`;
-  }
-
   /** The number of open connections, at all stages together. */
   get connectionCount(): number {
     let count = 0;
@@ -161,8 +165,8 @@ export class LocalGateway {
   }
 
   /**
-   * Simulates faults between the gateway and the backends, in both directions. They replace the former faults, and `{}`
-   * removes all faults.
+   * Simulates faults between the gateway and the backends, in both directions. The new faults replace
+   * all former ones. Pass `{}` to remove all faults.
    *
    * @throws ConfigurationError for an invalid share or duration
    */
@@ -234,4 +238,21 @@ export class LocalGateway {
       // An error of the callback must not stop the gateway.
     }
   }
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/**
+ * Returns the loopback name or address of a gateway for a URL, or undefined if it has none.
+ *
+ * @param host the name or address of the options
+ * @param address the IP address that the gateway listens on
+ */
+function loopbackHost(host: string, address: string): string | undefined {
+  if (address === "0.0.0.0") return "127.0.0.1";
+  if (address === "::") return "[::1]";
+  if (!isLoopbackAddress(address)) return undefined;
+  return bracketed(isLoopbackHost(bracketed(host)) ? host : address);
 }

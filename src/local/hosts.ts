@@ -61,11 +61,9 @@ export class AllowedHosts {
   }
 
   #isAllowed(name: string, localAddress: string | undefined): boolean {
-    if (name === "localhost" || name.endsWith(".localhost")) return true;
-    if (this.#names.has(name) || this.#suffixes.some((suffix) => name.endsWith(suffix))) return true;
-    const version = isIP(name);
-    if (version === 0) return this.#isGatewayHost(name);
-    return LOOPBACK.check(name, version === 4 ? "ipv4" : "ipv6") || name === withoutMapping(localAddress);
+    if (isLoopbackName(name) || this.#names.has(name)) return true;
+    if (this.#suffixes.some((suffix) => name.endsWith(suffix))) return true;
+    return isIP(name) === 0 ? this.#isGatewayHost(name) : name === withoutMapping(localAddress);
   }
 
   #report(host: string, name: string | undefined): void {
@@ -79,6 +77,23 @@ export class AllowedHosts {
         `allowedHosts: ["${option}"], or pass --allowed-host ${option}. Further requests are not reported.`,
     );
   }
+}
+
+/** Returns whether an address is in 127.0.0.0/8 or is ::1, also as an IPv4 address in IPv6. */
+export function isLoopbackAddress(address: string | undefined): boolean {
+  const plain = withoutMapping(address) ?? "";
+  const version = isIP(plain);
+  return version !== 0 && LOOPBACK.check(plain, version === 4 ? "ipv4" : "ipv6");
+}
+
+/** Returns whether a Host header names this machine by a loopback name or address. */
+export function isLoopbackHost(host: string | undefined): boolean {
+  const name = nameOf(host ?? "");
+  return name !== undefined && isLoopbackName(name);
+}
+
+function isLoopbackName(name: string): boolean {
+  return name === "localhost" || name.endsWith(".localhost") || isLoopbackAddress(name);
 }
 
 /** Returns the name of a Host header without its port, or undefined if it is malformed. */

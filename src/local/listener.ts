@@ -25,6 +25,8 @@ export interface Listener {
   /** The server, without listeners for requests and upgrades. */
   readonly server: Server;
   readonly port: number;
+  /** The IP address that the server listens on. It is "0.0.0.0" or "::" for all addresses. */
+  readonly address: string;
   /** Accepts no new connections, and resolves when the port and all sockets are closed. */
   close(): Promise<void>;
   /**
@@ -61,6 +63,7 @@ export async function listen({ host, port, tls }: Listening): Promise<Listener> 
   return {
     server,
     port: (server.address() as AddressInfo).port,
+    address: (server.address() as AddressInfo).address,
     close: () => new Promise((resolve) => server.close(() => resolve())),
     cut: () => {
       for (const socket of sockets) socket.destroy();

@@ -88,7 +88,9 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   /**
    * Whether the page at "/" shows the connections and the events. Default true.
    *
-   * The page can be used on this machine only. See docs/local-development.md#inspector.
+   * Only programs on this machine can use it, at a loopback address. It shows secrets, such as tokens.
+   * Set it to false for a tunnel that forwards TCP, such as `ssh -R`, because the gateway cannot
+   * distinguish its requests. See docs/local-development.md#inspector.
    */
   readonly inspector?: boolean;
   /**

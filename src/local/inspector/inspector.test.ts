@@ -1,308 +1,8 @@
-import { once } from "node:events";
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { networkInterfaces } from "node:os";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { openClient, rejectionOf, startBackend, startGateway } from "../../../test/local/rig.ts";
+import { answerOf, connected, openPage, postPath } from "../../../test/local/inspector-page.ts";
+import { startBackend, startGateway } from "../../../test/local/rig.ts";
 import type { LocalGateway } from "../emulator.ts";
-import { MAX_PAGES } from "./feed.ts";
-import type { EventDetails, EventSummary, FeedMessage } from "./messages.ts";
-import { MAX_EVENTS } from "./recorder.ts";
-
-interface Sent {
-  readonly method?: string;
-  readonly body?: string | Buffer;
-  readonly headers?: Record<string, string>;
-}
-
-function send(gateway: LocalGateway, path: string, { method = "POST", body = "{}", headers }: Sent = {}) {
-  const own = { "content-type": "application/json", origin: `http://127.0.0.1:${gateway.port}` };
-  const request = httpRequest({
-    ...{ port: gateway.port, host: "127.0.0.1", agent: false, method, path },
-    headers: headers ?? own,
-  });
-  request.on("error", () => {});
-  request.end(method === "GET" ? undefined : body);
-  return request;
-}
-
-async function answerOf(gateway: LocalGateway, path: string, sent?: Sent) {
-  const [response] = (await once(send(gateway, path, sent), "response")) as [IncomingMessage];
-  let text = "";
-  for await (const chunk of response) text += chunk;
-  return { status: response.statusCode, headers: response.headers, text };
-}
-
-async function command(gateway: LocalGateway, name: string, input: object = {}) {
-  const { status, text } = await answerOf(gateway, `/.inspector/${name}`, { body: JSON.stringify(input) });
-  return { status, body: JSON.parse(text) };
-}
-
-/** Reads the event stream, as the page does. */
-class Page {
-  readonly messages: FeedMessage[] = [];
-  isEnded = false;
-  readonly #request: ClientRequest;
-
-  constructor(gateway: LocalGateway) {
-    this.#request = send(gateway, "/.inspector/events");
-    onTestFinished(() => void this.#request.destroy());
-    void this.#read();
-  }
-
-  get types(): string[] {
-    return this.messages.map(({ type }) => type);
-  }
-
-  /** The last state of each event. */
-  get events(): EventSummary[] {
-    const events = new Map<number, EventSummary>();
-    for (const message of this.messages) {
-      if (message.type === "snapshot") events.clear();
-      if (message.type !== "superseded") for (const event of message.events) events.set(event.id, event);
-    }
-    return [...events.values()];
-  }
-
-  async until(isReached: () => boolean): Promise<void> {
-    await expect.poll(isReached).toBe(true);
-  }
-
-  async #read(): Promise<void> {
-    const [response] = (await once(this.#request, "response")) as [IncomingMessage];
-    let unread = "";
-    try {
-      for await (const chunk of response) {
-        const parts = (unread + chunk).split("\n\n");
-        unread = parts.pop() ?? "";
-        for (const part of parts) this.messages.push(JSON.parse(part.slice(6)) as FeedMessage);
-      }
-    } catch {
-      // The test ends the stream.
-    }
-    this.isEnded = true;
-  }
-}
-
-async function openPage(gateway: LocalGateway): Promise<Page> {
-  const page = new Page(gateway);
-  await page.until(() => page.messages.length > 0);
-  return page;
-}
-
-async function connected(options = {}, behaviour?: Parameters<typeof startBackend>[0]) {
-  const backend = await startBackend(behaviour);
-  const gateway = await startGateway(backend, options);
-  const client = await openClient(gateway.url);
-  const [connectionId = ""] = gateway.connectionIds;
-  return { backend, gateway, client, connectionId };
-}
-
-const postPath = (id: string) => `/dev/@connections/${encodeURIComponent(id)}`;
-const post = (gateway: LocalGateway, id: string, body: string) =>
-  answerOf(gateway, postPath(id), { headers: {}, body });
-
-describe("the event stream", () => {
-  test("contains events that happened before, and then new ones", async () => {
-    const { gateway, client, connectionId } = await connected({}, ({ path }) =>
-      path.endsWith("default") ? { status: 201, headers: { "x-answer": "1" }, body: '{"ok":true}' } : {},
-    );
-    const page = await openPage(gateway);
-    expect(page.messages[0]).toMatchObject({
-      type: "snapshot",
-      url: gateway.url,
-      events: [{ kind: "connect", connectionId, outcome: "answered", status: 200 }],
-      connections: { count: 1, rows: [{ id: connectionId, sourceIp: "127.0.0.1", received: 0, sent: 0 }] },
-    });
-    client.socket.send('{"hello":"you"}');
-    await client.text();
-    await post(gateway, connectionId, "pushed");
-    await client.text();
-    client.socket.close(4000, "bye");
-    await page.until(() =>
-      page.events.some(({ kind, outcome }) => kind === "disconnect" && outcome === "answered"),
-    );
-    expect(page.events).toMatchObject([
-      { kind: "connect" },
-      {
-        kind: "message",
-        routeKey: "$default",
-        status: 201,
-        preview: '{"hello":"you"}',
-        answerPreview: '{"ok":true}',
-      },
-      { kind: "management", routeKey: "POST", status: 200, preview: "pushed", connectionId },
-      { kind: "disconnect", preview: "4000 bye" },
-    ]);
-    const { body } = await command(gateway, "details", { id: page.events[1]?.id });
-    const { request, response } = body as EventDetails;
-    expect(request).toMatchObject({ kind: "http", method: "POST", body: { text: '{"hello":"you"}' } });
-    expect(request).toHaveProperty("headers", expect.arrayContaining([["connectionId", connectionId]]));
-    expect(response).toMatchObject({ status: 201, body: { text: '{"ok":true}' } });
-    expect(response?.headers).toContainEqual(["x-answer", "1"]);
-  });
-
-  test("contains rejected upgrades, unreachable backends and messages without a route", async () => {
-    vi.spyOn(console, "warn").mockImplementation(() => {});
-    onTestFinished(() => void vi.restoreAllMocks());
-    const gateway = await startGateway("unused", {
-      target: undefined,
-      apis: [
-        {
-          routes: {
-            news: { integration: { type: "AWS_PROXY", handler: () => ({ statusCode: 204, body: "" }) } },
-          },
-          stages: { dev: {} },
-        },
-      ],
-    });
-    await rejectionOf(gateway.url.replace("/dev", "/<b>none"));
-    const client = await openClient(gateway.url);
-    client.socket.send("no route");
-    await client.text();
-    client.socket.send('{"action":"news"}');
-    const page = await openPage(gateway);
-    await page.until(() => page.events.some(({ status }) => status === 204));
-    expect(page.events).toMatchObject([
-      { kind: "connect", outcome: "rejected", status: 403, preview: "/%3Cb%3Enone" },
-      { kind: "connect", outcome: "no route" },
-      { kind: "message", outcome: "no route", preview: "no route" },
-      { kind: "message", outcome: "answered", routeKey: "news", status: 204 },
-    ]);
-    const { body } = await command(gateway, "details", { id: 4 });
-    expect(body).toMatchObject({ request: { kind: "function" }, response: { status: 204 } });
-    expect(JSON.parse(body.request.event.text)).toMatchObject({ body: '{"action":"news"}' });
-    expect(JSON.parse(body.response.result.text)).toEqual({ statusCode: 204, body: "" });
-  });
-
-  test("shows the simulated faults of an event", async () => {
-    const { gateway, client } = await connected();
-    gateway.setFaults({ delayMs: 20, duplicate: 1 });
-    const page = await openPage(gateway);
-    client.socket.send("late");
-    await page.until(() => page.events[1]?.outcome === "answered");
-    expect(page.events[1]?.faults).toMatchObject({ delayMs: 20, isDoubled: true, isDropped: false });
-  });
-
-  test("ends when too many pages are open, oldest first", async () => {
-    const { gateway } = await connected();
-    const pages: Page[] = [];
-    for (let count = 0; count < 2 * MAX_PAGES; count++) pages.push(await openPage(gateway));
-    await pages[0]?.until(() => pages.slice(0, MAX_PAGES).every(({ isEnded }) => isEnded));
-    expect(pages.map(({ types }) => types.includes("superseded"))).toEqual([
-      ...Array(MAX_PAGES).fill(true),
-      ...Array(MAX_PAGES).fill(false),
-    ]);
-  });
-
-  test("does not keep close() from finishing", async () => {
-    const { gateway } = await connected();
-    const page = await openPage(gateway);
-    await gateway.close();
-    await page.until(() => page.isEnded);
-  });
-
-  test("has no queue for a page that does not read, which receives a snapshot later", async () => {
-    const { gateway, client } = await connected({}, ({ body }) => ({ body }));
-    const request = send(gateway, "/.inspector/events");
-    const [response] = (await once(request, "response")) as [IncomingMessage];
-    onTestFinished(() => void request.destroy());
-    // Each character has six bytes in JSON.
-    const large = "\u0001".repeat(190);
-    const count = 5_000;
-    const reader = await openPage(gateway);
-    for (let index = 0; index < count; index++) {
-      client.socket.send(`${index} ${large}`);
-      if (index % 64 === 63) await client.text();
-    }
-    await reader.until(() => reader.events.some(({ preview }) => preview.startsWith(`${count - 1} `)));
-    let text = "";
-    response.on("data", (chunk) => {
-      text += chunk;
-    });
-    await expect.poll(() => text.includes(`"preview":"${count - 1} `)).toBe(true);
-    // All changes together would be far larger than some snapshots and the buffers of the sockets.
-    expect(text.length).toBeLessThan(count * 2_000);
-    expect(text.match(/"type":"snapshot"/g)?.length).toBeGreaterThan(1);
-    const isAnswered = ({ outcome }: EventSummary) => outcome === "answered";
-    await reader.until(() => reader.events.slice(-MAX_EVENTS).every(isAnswered));
-  });
-});
-
-describe("commands", () => {
-  test("send a message to a client, and close its connection", async () => {
-    const { gateway, client, connectionId, backend } = await connected();
-    expect(await command(gateway, "send", { connectionId, data: "<b>é</b>" })).toMatchObject({ status: 200 });
-    expect(await client.message()).toEqual({ text: "<b>é</b>", isBinary: false });
-    expect(await command(gateway, "send", { connectionId, data: "é".repeat(70_000) })).toMatchObject({
-      status: 413,
-    });
-    expect(await command(gateway, "close", { connectionId })).toMatchObject({ status: 200 });
-    expect(await client.closed).toMatchObject({ code: 1000 });
-    await backend.call("disconnect");
-    expect(await command(gateway, "send", { connectionId, data: "x" })).toMatchObject({ status: 410 });
-    expect(await command(gateway, "close", { connectionId })).toMatchObject({ status: 410 });
-  });
-
-  test("simulate a fault of the network", async () => {
-    const { gateway, connectionId } = await connected();
-    expect(await command(gateway, "impair", { connectionId, fault: "not-reading" })).toMatchObject({
-      status: 200,
-    });
-    expect((await post(gateway, connectionId, "x")).status).toBe(429);
-    expect(await command(gateway, "send", { connectionId, data: "x" })).toMatchObject({ status: 429 });
-    await command(gateway, "impair", { connectionId, fault: "none" });
-    expect((await post(gateway, connectionId, "x")).status).toBe(200);
-    expect(await command(gateway, "impair", { connectionId, fault: "fire" })).toMatchObject({ status: 400 });
-  });
-
-  test("change single faults, and keep those of the code", async () => {
-    const { gateway, connectionId } = await connected();
-    gateway.setFaults({ drop: () => false, delayMs: 5 });
-    await command(gateway, "set-faults", { gone: 1 });
-    expect((await post(gateway, connectionId, "x")).status).toBe(410);
-    await command(gateway, "set-faults", { gone: 0, limitExceeded: 1 });
-    expect((await post(gateway, connectionId, "x")).status).toBe(429);
-    const page = await openPage(gateway);
-    expect(page.messages[0]).toMatchObject({ faults: { drop: "function", delayMs: 5, limitExceeded: 1 } });
-    expect(await command(gateway, "set-faults", { drop: 2 })).toEqual({
-      status: 400,
-      body: { message: "setFaults(): drop must be a number from 0 to 1 or a function, but received 2." },
-    });
-    expect((await command(gateway, "set-faults", { seed: 1 })).status).toBe(400);
-    await command(gateway, "remove-faults");
-    expect((await post(gateway, connectionId, "x")).status).toBe(200);
-  });
-
-  test("clear the events for every page", async () => {
-    const { gateway, client } = await connected();
-    const page = await openPage(gateway);
-    expect(page.events).toHaveLength(1);
-    expect((await command(gateway, "clear")).status).toBe(200);
-    await page.until(() => page.events.length === 0);
-    expect((await command(gateway, "details", { id: 1 })).status).toBe(404);
-    client.socket.send("next");
-    await page.until(() => page.events[0]?.outcome === "answered");
-    expect(page.events).toHaveLength(1);
-  });
-
-  test.each([
-    ["nothing", "", 400],
-    ["malformed JSON", "{", 400],
-    ["a list", "[]", 400],
-    ["a number", "1", 400],
-    ["a missing field", "{}", 400],
-    ["a field of another type", '{"connectionId":1,"data":{}}', 400],
-    ["2 MB", `"${"x".repeat(2_000_000)}"`, 413],
-  ])("reject %s", async (_, body, status) => {
-    const { gateway } = await connected();
-    expect((await answerOf(gateway, "/.inspector/send", { body })).status).toBe(status);
-  });
-
-  test("reject an unknown name with 404", async () => {
-    const { gateway } = await connected();
-    expect((await command(gateway, "toString")).status).toBe(404);
-    expect((await command(gateway, "../dev")).status).toBe(404);
-  });
-});
 
 describe("a page of another site", () => {
   const ALL = ["events", "details", "send", "close", "impair", "set-faults", "remove-faults", "clear"];
@@ -365,6 +65,85 @@ describe("a page of another site", () => {
   });
 });
 
+/** An address of this machine that other machines can use, or undefined without a network. */
+const networkAddress = Object.values(networkInterfaces())
+  .flatMap((addresses = []) => addresses)
+  .find(({ family, internal }) => family === "IPv4" && !internal)?.address;
+const withoutNetwork = networkAddress === undefined && "this machine has no network address";
+
+describe("a program on another machine", () => {
+  const PATHS = ["/", "/.inspector/inspector.js", "/.inspector/inspector.css"];
+
+  /** Sends each request of the page, with all headers that a browser would set. */
+  async function answersOf(gateway: LocalGateway, address: string, headers: Record<string, string>) {
+    const { host = "" } = headers;
+    const own = { "content-type": "application/json", origin: `http://${host}`, ...headers };
+    const answers = PATHS.map((path) => answerOf(gateway, path, { method: "GET", address, headers }));
+    const body = JSON.stringify({ id: 1 });
+    answers.push(answerOf(gateway, "/.inspector/details", { address, headers: own, body }));
+    return (await Promise.all(answers)).map(({ status, text, headers }) => ({
+      ...{ status, text },
+      policy: headers["content-security-policy"],
+    }));
+  }
+
+  const forbidden = Array(4).fill({ status: 403, text: '{"message":"Forbidden"}', policy: undefined });
+
+  test.skipIf(withoutNetwork)(
+    withoutNetwork || "cannot use the inspector of a gateway on all addresses",
+    async () => {
+      const { gateway } = await connected({ host: "0.0.0.0", secret: "gateway-secret" });
+      const { port } = gateway;
+      expect(gateway.inspectorUrl).toBe(`http://127.0.0.1:${port}/`);
+      for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, `${networkAddress}:${port}`])
+        expect(await answersOf(gateway, String(networkAddress), { host }), host).toEqual(forbidden);
+      const [page, , , details] = await answersOf(gateway, "127.0.0.1", { host: `localhost:${port}` });
+      expect(page?.policy).toBeDefined();
+      expect(details).toMatchObject({ status: 200, text: expect.stringContaining("gateway-secret") });
+    },
+  );
+
+  test.skipIf(withoutNetwork)(
+    withoutNetwork || "finds no inspector if the gateway has no loopback address",
+    async () => {
+      const host = String(networkAddress);
+      const { gateway } = await connected({ host });
+      expect(gateway.inspectorUrl).toBeUndefined();
+      expect(await answersOf(gateway, host, { host: `localhost:${gateway.port}` })).toEqual(forbidden);
+    },
+  );
+
+  test.each<Record<string, string>>([
+    { host: "gateway.example.test" },
+    { host: "localhost", forwarded: "for=192.0.2.1" },
+    { host: "localhost", "x-forwarded-for": "192.0.2.1" },
+    { host: "localhost", "x-forwarded-host": "gateway.example.test" },
+    { host: "localhost", "x-real-ip": "192.0.2.1" },
+    { host: "localhost", "x-forwarded-for": "" },
+  ])("cannot use the inspector through a tunnel that sends %j", async (headers) => {
+    const { gateway } = await connected({ allowedHosts: ["*.example.test"] });
+    expect(await answersOf(gateway, "127.0.0.1", headers)).toEqual(forbidden);
+  });
+});
+
+describe("a program on this machine", () => {
+  test.each([
+    ["127.0.0.1", "localhost"],
+    ["127.0.0.1", "app.localhost"],
+    ["127.0.0.1", "127.9.8.7"],
+    ["127.0.0.1", "[::1]"],
+    ["::1", "[::1]"],
+    ["::ffff:127.0.0.1", "127.0.0.1"],
+  ])("can use the inspector at %s with the host %s", async (address, name) => {
+    const { gateway } = await connected({ host: address.includes(":") ? "::" : "127.0.0.1" });
+    const host = `${name}:${gateway.port}`;
+    const headers = { host, origin: `http://${host}`, "content-type": "application/json" };
+    expect(
+      (await answerOf(gateway, "/.inspector/details", { address, headers, body: '{"id":1}' })).status,
+    ).toBe(200);
+  });
+});
+
 describe("paths", () => {
   const get = (gateway: LocalGateway, path: string, host = "localhost") =>
     answerOf(gateway, path, { method: "GET", headers: { host } });
@@ -384,7 +163,7 @@ describe("paths", () => {
     expect(headers["content-security-policy"]).not.toMatch(/script-src[^;]*unsafe/);
   });
 
-  test("of no other file can be read", async () => {
+  test("of other files are not served", async () => {
     const { gateway } = await connected();
     for (const path of [
       "/.inspector/../package.json",

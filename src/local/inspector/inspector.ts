@@ -1,20 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FaultSwitches } from "../faults.ts";
-import type { AllowedHosts } from "../hosts.ts";
 import { readUpTo } from "../read-body.ts";
 import type { Stages } from "../stages.ts";
 import { splitUrl } from "../url.ts";
-import { checkAccess, SECURITY_HEADERS } from "./access.ts";
+import { checkAccess, isLocalRequest, SECURITY_HEADERS } from "./access.ts";
 import { faultState, type Inspected, runCommand } from "./commands.ts";
 import { Feed } from "./feed.ts";
 import { openConnections } from "./open-connections.ts";
 import { pageFileAt, readPageFile } from "./page-files.ts";
 import type { Recorder } from "./recorder.ts";
-
-interface InspectorSettings {
-  readonly stages: Stages;
-  readonly allowedHosts: AllowedHosts;
-}
 
 /** The prefix of all paths but the page. The name of a stage cannot contain a dot. */
 const PREFIX = "/.inspector/";
@@ -26,13 +20,12 @@ const NOT_BUILT = "The page of the inspector is not built. Run: npm run build\n"
 
 /** Serves the page of the inspector, its event stream and its commands. */
 export class Inspector {
-  readonly #settings: InspectorSettings;
+  readonly #stages: Stages;
   readonly #inspected: Inspected;
 
   /** @param url the WebSocket URL of the gateway, which the page shows */
-  constructor(settings: InspectorSettings, faults: FaultSwitches, recorder: Recorder, url: string) {
-    this.#settings = settings;
-    const { stages } = settings;
+  constructor(stages: Stages, faults: FaultSwitches, recorder: Recorder, url: string) {
+    this.#stages = stages;
     const feed = new Feed(recorder, {
       url,
       connections: () => openConnections(stages),
@@ -44,15 +37,14 @@ export class Inspector {
   /**
    * Answers a request of the inspector.
    *
-   * @returns false for any other request, which is then not changed. This includes every request to
-   *   a custom domain or the endpoint of an API, and one with an unknown Host header.
+   * @returns false for any other request, which is then not changed. This includes every request
+   *   from another machine, and every request to a custom domain or the endpoint of an API.
    */
   take(request: IncomingMessage, response: ServerResponse): boolean {
     const { path } = splitUrl(request.url ?? "");
     const isPage = path === "/" && request.method === "GET";
     if (!isPage && !path.startsWith(PREFIX)) return false;
-    const { stages, allowedHosts } = this.#settings;
-    if (stages.isGatewayHost(request.headers.host) || !allowedHosts.allows(request)) return false;
+    if (!isLocalRequest(request) || this.#stages.isGatewayHost(request.headers.host)) return false;
     request.on("error", () => response.destroy());
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value as string);
     const file = request.method === "GET" ? pageFileAt(path) : undefined;

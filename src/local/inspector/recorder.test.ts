@@ -109,7 +109,7 @@ describe("the recorder", () => {
 });
 
 describe("a recorded text", () => {
-  test("is cut at its maximum, and says so", () => {
+  test("is cut at its maximum size, and is marked as cut", () => {
     const cut = cutText(Buffer.alloc(MAX_BODY_BYTES + 1, "a"));
     expect(cut).toMatchObject({ bytes: MAX_BODY_BYTES + 1, isCut: true });
     expect(cut.text).toHaveLength(MAX_BODY_BYTES);
