@@ -118,7 +118,10 @@ export class LocalGateway {
       recorder,
       report: (error, where) => this.#report(error, where),
     });
-    const answer = managementApi(settings, this.#faults, recorder);
+    const answer = managementApi(settings, this.#faults, {
+      recorder,
+      report: (error, where) => this.#report(error, where),
+    });
     server.on("request", (request, response) => {
       if (!this.#inspector?.take(request, response)) answer(request, response);
     });

@@ -59,6 +59,16 @@ describe("fault switches", () => {
     expect([switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)]).toEqual(first);
   });
 
+  test("continue the random numbers of their seed when single faults are changed", () => {
+    const faults = { reorderMs: 100, seed: 7 };
+    const whole = fates(faults, 4);
+    const switches = switched(faults);
+    const first = [switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)];
+    switches.change({ delayMs: 0 });
+    expect([...first, switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)]).toEqual(whole);
+    expect(switches.current).toEqual({ ...faults, delayMs: 0 });
+  });
+
   test("call a function for each event", () => {
     const shouldDrop = vi.fn(() => true);
     const delay = vi.fn(() => 30);

@@ -58,6 +58,9 @@ export interface Faults {
   readonly seed?: number;
 }
 
+/** A fault of a post to a connection. */
+export type PostFault = "gone" | "limitExceeded";
+
 /** The faults that affect one event. */
 export interface FaultPlan {
   readonly delayMs: number;
@@ -88,7 +91,22 @@ export class FaultSwitches {
     return this.#faults;
   }
 
-  /** Replaces the current faults. @throws ConfigurationError for an invalid share or duration */
+  /**
+   * Changes single faults, and keeps the others. The random numbers of a seed continue.
+   *
+   * @throws ConfigurationError for an invalid share or duration
+   */
+  change(changes: Omit<Faults, "seed">): void {
+    const random = this.#random;
+    this.set({ ...this.#faults, ...changes });
+    this.#random = random;
+  }
+
+  /**
+   * Replaces the current faults. The random numbers of a seed start again.
+   *
+   * @throws ConfigurationError for an invalid share or duration
+   */
   set(faults: Faults): void {
     checkShape("setFaults()", faults, FAULTS);
     for (const name of ["drop", "duplicate", "gone", "limitExceeded"] as const) {
@@ -124,8 +142,12 @@ export class FaultSwitches {
     };
   }
 
-  /** Returns the fault of a post to a connection, or undefined for none. */
-  postFaultOf(connectionId: string): "gone" | "limitExceeded" | undefined {
+  /**
+   * Returns the fault of a post to a connection, or undefined for none.
+   *
+   * @throws what a function of the faults throws
+   */
+  postFaultOf(connectionId: string): PostFault | undefined {
     const { gone = 0, limitExceeded = 0 } = this.#faults;
     if (gone !== 0 && this.#isAffected(gone, connectionId)) return "gone";
     if (limitExceeded !== 0 && this.#isAffected(limitExceeded, connectionId)) return "limitExceeded";

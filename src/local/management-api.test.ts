@@ -44,6 +44,27 @@ async function raw(gateway: LocalGateway, method: string, path: string, body?: s
 }
 
 describe("POST", () => {
+  test.each(["gone", "limitExceeded"] as const)(
+    "is answered with 500 if the function of the fault %s throws",
+    async (name) => {
+      const errors: unknown[] = [];
+      const onError = (error: unknown, where: string) => errors.push([(error as Error).message, where]);
+      const { gateway, client, ConnectionId } = await setUp({ onError });
+      const path = `/dev/@connections/${encodeURIComponent(ConnectionId)}`;
+      gateway.setFaults({
+        [name]: () => {
+          throw new Error("broken");
+        },
+      });
+      const { status, text } = await raw(gateway, "POST", path, "lost");
+      expect([status, text]).toEqual([500, '{"message":"Internal server error"}']);
+      expect(errors).toEqual([["broken", "POST @connections"]]);
+      gateway.setFaults({});
+      expect((await raw(gateway, "POST", path, "next")).status).toBe(200);
+      expect(await client.text()).toBe("next");
+    },
+  );
+
   test("sends one text message", async () => {
     const { api, client, ConnectionId } = await setUp();
     const Data = '{"hello":"wörld"}';

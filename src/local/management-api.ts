@@ -5,7 +5,7 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connections.ts";
-import type { FaultSwitches } from "./faults.ts";
+import type { FaultSwitches, PostFault } from "./faults.ts";
 import type { AllowedHosts } from "./hosts.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
 import type { Recorder } from "./inspector/recorder.ts";
@@ -24,10 +24,19 @@ interface ManagementSettings {
   readonly credentials: SigningCredentials | undefined;
 }
 
+/** Receives what happened in a call. */
+interface CallReports {
+  readonly recorder: Recorder | undefined;
+  /** Reports an error of a function of the faults. It must not throw. */
+  report(error: unknown, where: string): void;
+}
+
 interface Answer {
   readonly status: number;
   readonly headers?: OutgoingHttpHeaders;
   readonly body?: string;
+  /** The simulated fault that caused the answer. */
+  readonly fault?: PostFault | undefined;
 }
 
 /**
@@ -42,7 +51,7 @@ interface Answer {
 export function managementApi(
   settings: ManagementSettings,
   faults: FaultSwitches,
-  recorder: Recorder | undefined,
+  { recorder, report }: CallReports,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const { managementThrottling, account, clock, credentials } = settings;
   const bucket = managementThrottling && new TokenBucket(managementThrottling, clock);
@@ -58,8 +67,16 @@ export function managementApi(
         if (takeEach([bucket, account.requests])) return undefined;
         return withoutBody(429, "LimitExceededException");
       };
-      const { status, headers, body } = settings.allowedHosts.allows(incoming)
-        ? answerTo(incoming, data, settings.stages, faults, authorize)
+      const faultOf = (id: string): PostFault | "error" | undefined => {
+        try {
+          return faults.postFaultOf(id);
+        } catch (error) {
+          report(error, "POST @connections");
+          return "error";
+        }
+      };
+      const { status, headers, body, fault } = settings.allowedHosts.allows(incoming)
+        ? answerTo(incoming, data, settings.stages, faultOf, authorize)
         : FORBIDDEN;
       const sent = {
         "x-amzn-requestid": randomUUID(),
@@ -71,7 +88,7 @@ export function managementApi(
       outgoing.end(body);
       const tookMs = performance.now() - startedAt;
       recorder?.addManagementCall({
-        ...{ request: incoming, data, status, headers: sent, body, at, tookMs },
+        ...{ request: incoming, data, status, headers: sent, body, fault, at, tookMs },
         stage: settings.stages.at(incoming.headers.host, splitUrl(incoming.url ?? "").path)?.stage,
       });
     });
@@ -82,13 +99,14 @@ export function managementApi(
  * Returns the answer to a request.
  *
  * @param data the body, or undefined if it was larger than 128 KB
+ * @param faultOf returns the simulated fault of a post to a connection
  * @param authorize returns the answer to a call that is denied or throttled, otherwise undefined
  */
 function answerTo(
   { method, url = "", headers: { host, origin } }: IncomingMessage,
   data: Buffer | undefined,
   stages: Stages,
-  faults: FaultSwitches,
+  faultOf: (connectionId: string) => PostFault | "error" | undefined,
   authorize: () => Answer | undefined,
 ): Answer {
   const found = stages.at(host, splitUrl(url).path);
@@ -105,7 +123,7 @@ function answerTo(
   const connection = found.stage.connections.find(id);
   switch (method) {
     case "POST":
-      return post(connection, data, faults.postFaultOf(id));
+      return post(connection, data, faultOf(id));
     case "GET":
       // A connection that is closing is answered like one that never existed.
       return connection?.isOpen ? jsonText(200, description(connection)) : GONE;
@@ -121,15 +139,16 @@ function answerTo(
 function post(
   connection: Connection | undefined,
   data: Buffer | undefined,
-  fault: "gone" | "limitExceeded" | undefined,
+  fault: PostFault | "error" | undefined,
 ): Answer {
   if (!data) {
     const message = `Message too long: at most ${MAX_MESSAGE_BYTES} bytes`;
     return json(413, { message }, "PayloadTooLargeException");
   }
   if (!isUtf8(data)) return badRequest("The data is not valid UTF-8");
-  if (fault === "gone") return GONE;
-  if (fault === "limitExceeded") return withoutBody(429, "LimitExceededException");
+  if (fault === "gone") return { ...GONE, fault };
+  if (fault === "limitExceeded") return { ...withoutBody(429, "LimitExceededException"), fault };
+  if (fault === "error") return INTERNAL_ERROR;
   const result = connection?.send(data) ?? "gone";
   if (result === "busy") return withoutBody(429, "LimitExceededException");
   return result === "sent" ? withoutBody(200) : GONE;
@@ -137,6 +156,7 @@ function post(
 
 const JSON_TYPE = { "content-type": "application/json" };
 const GONE = withoutBody(410, "GoneException");
+const INTERNAL_ERROR = json(500, { message: "Internal server error" }, "InternalServerErrorException");
 const FORBIDDEN = json(403, { message: "Forbidden" }, "ForbiddenException");
 
 function withoutBody(status: number, errorType?: string): Answer {

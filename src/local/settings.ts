@@ -95,7 +95,8 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   readonly inspector?: boolean;
   /**
    * Called if an integration or authorizer failed, could not be reached or timed out. `where` is
-   * the route key. Default: errors are ignored.
+   * the route key. Also called if a function of `setFaults()` threw for a post, with `where` set to
+   * "POST @connections". Default: errors are ignored.
    */
   readonly onError?: (error: unknown, where: string) => void;
   /** Called after each call of an integration. An error that it throws is passed to `onError`. */

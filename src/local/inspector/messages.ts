@@ -1,5 +1,5 @@
 import type { NetworkFault } from "../connections.ts";
-import type { FaultPlan } from "../faults.ts";
+import type { FaultPlan, PostFault } from "../faults.ts";
 
 /** The types of the messages between the gateway and the page of the inspector. */
 
@@ -42,6 +42,8 @@ export interface EventSummary {
   readonly answerPreview: string;
   /** The simulated faults of the event. */
   readonly faults?: FaultPlan | undefined;
+  /** The simulated fault that caused the answer to a call of the Management API. */
+  readonly postFault?: PostFault | undefined;
 }
 
 /** A text that can be cut. */
@@ -105,6 +107,8 @@ export interface OpenConnections {
 
 /** The names of the faults that the page can switch. */
 export const SWITCHED_FAULTS = ["drop", "delayMs", "duplicate", "gone", "limitExceeded"] as const;
+
+export type SwitchedFault = (typeof SWITCHED_FAULTS)[number];
 
 /** Each active fault. "function" is a fault that code selects. */
 export type FaultState = Readonly<Record<string, number | boolean | "function">>;

@@ -1,5 +1,5 @@
 import type { CallObserver, ReceivedAnswer, SentRequest } from "../call-observer.ts";
-import type { FaultPlan } from "../faults.ts";
+import type { FaultPlan, PostFault } from "../faults.ts";
 import type { Outcome } from "../integration.ts";
 import type {
   CutText,
@@ -43,6 +43,14 @@ type LastRequest =
     }
   | { readonly kind: "function"; readonly event: CutText };
 
+/** The answer to a call of the Management API. */
+interface ManagementAnswer {
+  readonly status: number;
+  readonly headers: AnswerHeaders;
+  readonly body: string | undefined;
+  readonly fault?: PostFault | undefined;
+}
+
 type AnswerHeaders = Readonly<Record<string, number | string | readonly string[] | undefined>>;
 
 /**
@@ -60,6 +68,7 @@ export class RecordedEvent implements CallObserver {
   #status: number | undefined;
   #tookMs: number | undefined;
   #faults: FaultPlan | undefined;
+  #postFault: PostFault | undefined;
   #request: LastRequest | undefined;
   #answerHeaders: AnswerHeaders = {};
   /** The body of the answer, or the result of a function. */
@@ -127,12 +136,13 @@ export class RecordedEvent implements CallObserver {
   /** Records the answer to a call of the Management API. */
   answered(
     { method, url, headers }: { method: string; url: string; headers: readonly string[] },
-    answer: { readonly status: number; readonly headers: AnswerHeaders; readonly body: string | undefined },
+    answer: ManagementAnswer,
     tookMs: number,
   ): void {
     this.#outcome = "answered";
     this.#request = { kind: "http", method, url, headers };
     this.#status = answer.status;
+    this.#postFault = answer.fault;
     this.#answerHeaders = answer.headers;
     this.#answer = answer.body === undefined ? undefined : cutText(answer.body);
     this.#tookMs = tookMs;
@@ -150,6 +160,7 @@ export class RecordedEvent implements CallObserver {
       preview: (note ?? this.#body?.text ?? "").slice(0, PREVIEW_CHARACTERS),
       answerPreview: this.#answer?.text.slice(0, PREVIEW_CHARACTERS) ?? "",
       faults: this.#faults,
+      postFault: this.#postFault,
     };
   }
 

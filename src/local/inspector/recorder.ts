@@ -1,5 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import type { GatewayEvent } from "../events.ts";
+import type { PostFault } from "../faults.ts";
 import type { Stage } from "../stages.ts";
 import { decoded, splitUrl } from "../url.ts";
 import type { EventDetails, EventSummary } from "./messages.ts";
@@ -32,6 +33,8 @@ interface ManagementCall {
   readonly status: number;
   readonly headers: OutgoingHttpHeaders;
   readonly body: string | undefined;
+  /** The simulated fault that caused the answer. */
+  readonly fault?: PostFault | undefined;
   /** The time of the request, in epoch milliseconds. */
   readonly at: number;
   readonly tookMs: number;
@@ -97,7 +100,7 @@ export class Recorder {
   }
 
   /** Records a call of the Management API. Requests with another path are ignored. */
-  addManagementCall({ request, stage, data, status, headers, body, at, tookMs }: ManagementCall): void {
+  addManagementCall({ request, stage, data, at, tookMs, ...answer }: ManagementCall): void {
     const { method = "", url = "", rawHeaders } = request;
     const [, id] = MANAGEMENT_PATH.exec(url) ?? [];
     if (id === undefined) return;
@@ -110,7 +113,7 @@ export class Recorder {
       at,
     };
     const event = this.#add(start, data);
-    event.answered({ method, url, headers: rawHeaders }, { status, headers, body }, tookMs);
+    event.answered({ method, url, headers: rawHeaders }, answer, tookMs);
   }
 
   #add(start: EventStart, body?: Buffer): RecordedEvent {
