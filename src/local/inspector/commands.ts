@@ -5,7 +5,7 @@ import type { Connection } from "../connections.ts";
 import type { FaultSwitches, Faults } from "../faults.ts";
 import type { Stage } from "../stages.ts";
 import type { Feed } from "./feed.ts";
-import type { FaultState } from "./messages.ts";
+import { type FaultState, SWITCHED_FAULTS } from "./messages.ts";
 import type { Recorder } from "./recorder.ts";
 
 /** The parts of the gateway that the page reads and changes. */
@@ -28,13 +28,7 @@ const IMPAIR = v.object({
   ...ID.entries,
   fault: v.picklist(["none", "half-open", "not-reading"]),
 });
-const FAULTS = v.strictObject({
-  drop: v.optional(v.number()),
-  delayMs: v.optional(v.number()),
-  duplicate: v.optional(v.number()),
-  gone: v.optional(v.number()),
-  limitExceeded: v.optional(v.number()),
-});
+const FAULTS = v.strictObject(v.entriesFromList(SWITCHED_FAULTS, v.optional(v.number())));
 
 /** Runs a command of the page. An unknown command is answered with 404, and invalid input with 400. */
 export function runCommand(name: string, input: unknown, inspected: Inspected): CommandAnswer {
@@ -67,7 +61,7 @@ export function runCommand(name: string, input: unknown, inspected: Inspected): 
   }
 }
 
-/** Returns the faults as JSON. A function cannot be shown, but its name is. */
+/** Returns the active faults as JSON. A function is replaced by the text "function". */
 export function faultState(faults: Faults): FaultState {
   const entries = Object.entries(faults).flatMap(([name, value]) => {
     const isActive = value !== undefined && value !== 0 && value !== false && name !== "seed";
@@ -113,7 +107,7 @@ function impair({ connectionId, fault }: v.InferOutput<typeof IMPAIR>, { stages 
 
 /** Changes single faults. A value of 0 removes a fault, and other faults stay. */
 function setFaults(changes: v.InferOutput<typeof FAULTS>, { faults }: Inspected): CommandAnswer {
-  faults.set({ ...faults.current, ...(changes as Faults) });
+  faults.change(changes as Faults);
   return DONE;
 }
 
