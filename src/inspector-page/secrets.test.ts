@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isSecretName, jsonParts, urlParts } from "./secrets.ts";
+import { isSecretName, urlParts } from "./secrets.ts";
 
 test.each(["x-sallyport-secret", "Authorization", "Cookie", "set-cookie", "X-Csrf-Token"])(
   "the header %s is secret",
@@ -32,41 +32,5 @@ describe("a URL", () => {
 
   test("without a token is one part", () => {
     expect(urlParts("http://a/?room=1")).toEqual([{ text: "http://a/?room=1" }]);
-  });
-});
-
-describe("JSON", () => {
-  const event = {
-    headers: { Cookie: "sid=1", Host: "a" },
-    multiValueHeaders: { Cookie: ["sid=1"] },
-    queryStringParameters: { ws_token: "abc", page: "2" },
-    body: '{"token":"visible"}',
-  };
-
-  test("is formatted with an indent", () => {
-    expect(jsonParts('{"a":[1]}', false)).toEqual([{ text: '{\n  "a": [\n    1\n  ]\n}' }]);
-    expect(jsonParts("plain text", false)).toEqual([{ text: "plain text" }]);
-  });
-
-  test("of a function hides secret headers and tokens", () => {
-    const parts = jsonParts(JSON.stringify(event), true);
-    const shown = parts.filter(({ secretName }) => secretName === undefined).map(({ text }) => text);
-    expect(shown.join("")).not.toMatch(/sid=1|abc/);
-    expect(shown.join("")).toContain('"page": "2"');
-    expect(shown.join("")).toContain("visible");
-    expect(parts.map(({ text }) => text).join("")).toBe(
-      JSON.stringify(event, undefined, 2).replace('[\n      "sid=1"\n    ]', '["sid=1"]'),
-    );
-  });
-
-  test("of a function is hidden completely if it was cut", () => {
-    expect(jsonParts('{"headers":{"Cookie":"si', true)).toEqual([
-      { text: '{"headers":{"Cookie":"si', secretName: "the event" },
-    ]);
-  });
-
-  test("cannot imitate the mark of a secret", () => {
-    const parts = jsonParts(JSON.stringify({ ...event, body: "\uE0000\uE000" }), true);
-    expect(parts.filter(({ secretName }) => secretName !== undefined)).toHaveLength(3);
   });
 });

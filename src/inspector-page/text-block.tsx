@@ -1,7 +1,7 @@
 import type { CutText } from "../local/inspector/messages.ts";
 import { bytesLabel } from "./event-labels.ts";
+import { jsonParts } from "./json-parts.ts";
 import { SecretText } from "./secret-text.tsx";
-import { jsonParts } from "./secrets.ts";
 
 interface TextBlockProps {
   readonly label: string;
