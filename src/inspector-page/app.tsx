@@ -4,19 +4,14 @@ import { ConnectionsPanel } from "./connections-panel.tsx";
 import { type EventFilter, NO_FILTER } from "./event-filter.ts";
 import { EventsPanel } from "./events-panel.tsx";
 import { FaultBanner, FaultsPanel } from "./faults-panel.tsx";
-import { type Feed, type LinkState, useFeed } from "./use-feed.ts";
-
-const LINK_LABELS: Readonly<Record<LinkState, string>> = {
-  connecting: "Connecting",
-  open: "Live",
-  lost: "Not connected",
-  superseded: "Stopped",
-};
+import { urlOnHost } from "./gateway-url.ts";
+import { Header } from "./header.tsx";
+import { type Feed, useFeed } from "./use-feed.ts";
 
 /** The page of the inspector. */
 export function App() {
   const feed = useFeed();
-  const { state, link } = feed;
+  const state = { ...feed.state, url: urlOnHost(feed.state.url, location.host) };
   const [tab, setTab] = useState<string | null>("events");
   const [filter, setFilter] = useState<EventFilter>(NO_FILTER);
   const showEvents = (connectionId: string) => {
@@ -25,11 +20,7 @@ export function App() {
   };
   return (
     <div className="page">
-      <header className="top">
-        <h1>Sallyport inspector</h1>
-        <code>{state.url}</code>
-        <span className={`link ${link}`}>{LINK_LABELS[link]}</span>
-      </header>
+      <Header url={state.url} link={feed.link} />
       <LinkBanner feed={feed} />
       <FaultBanner faults={state.faults} />
       <main>
