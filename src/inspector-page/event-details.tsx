@@ -42,6 +42,11 @@ export function EventDetailsView({ event, onFilterConnection }: EventDetailsProp
   const faults = faultLabels(event);
   return (
     <>
+      {faults.length > 0 && (
+        <p className="note fault">
+          <b>Injected fault:</b> {faults.map(({ effect }) => effect).join(", ")}.
+        </p>
+      )}
       <dl className="pairs">
         <Pair name="Status">
           <span className={`status ${statusClass(event)}`}>{statusLabel(event)}</span>{" "}
@@ -64,7 +69,6 @@ export function EventDetailsView({ event, onFilterConnection }: EventDetailsProp
             </button>
           </Pair>
         )}
-        {faults.length > 0 && <Pair name="Simulated faults">{faults.join(", ")}</Pair>}
         {event.kind === "disconnect" && <Pair name="Close code">{event.preview}</Pair>}
         {event.outcome === "rejected" && <Pair name="Path">{event.preview}</Pair>}
       </dl>

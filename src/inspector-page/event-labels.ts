@@ -20,15 +20,31 @@ export function statusClass(event: EventSummary): string {
   return isFailure(event) ? "failure" : "success";
 }
 
-/** Returns the simulated faults of an event in words. */
-export function faultLabels({ faults }: EventSummary): readonly string[] {
+interface FaultLabel {
+  /** Words for the list. */
+  readonly label: string;
+  /** A clause for the details. */
+  readonly effect: string;
+}
+
+/** Returns the simulated faults of an event. */
+export function faultLabels({ faults, postFault }: EventSummary): readonly FaultLabel[] {
+  if (postFault)
+    return [
+      { label: "not sent", effect: "the post was answered with an error, and its message was not sent" },
+    ];
   if (!faults) return [];
   const { delayMs, isDropped, isDoubled, isJoined } = faults;
+  const delay = Math.round(delayMs);
   return [
-    ...(isDropped ? ["dropped"] : []),
-    ...(delayMs > 0 ? [`delayed ${Math.round(delayMs)} ms`] : []),
-    ...(isDoubled ? ["sent twice"] : []),
-    ...(isJoined ? ["headers joined"] : []),
+    ...(isDropped ? [{ label: "dropped", effect: "the backend did not receive the event" }] : []),
+    ...(delayMs > 0
+      ? [{ label: `delayed ${delay} ms`, effect: `the backend was called ${delay} ms later` }]
+      : []),
+    ...(isDoubled ? [{ label: "sent twice", effect: "the backend was called twice" }] : []),
+    ...(isJoined
+      ? [{ label: "headers joined", effect: "mapped headers were joined with those of the client" }]
+      : []),
   ];
 }
 

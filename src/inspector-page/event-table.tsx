@@ -1,5 +1,6 @@
 import { memo } from "react";
 import type { EventSummary } from "../local/inspector/messages.ts";
+import { answerLabel, type ContentLabel, contentLabel } from "./content-label.ts";
 import {
   durationLabel,
   faultLabels,
@@ -76,6 +77,7 @@ interface EventRowProps {
 /** A row renders again only if its own event changes, so that 500 rows stay fast. */
 const EventRow = memo(function EventRow({ event, isSelected, isTabStop, onSelect }: EventRowProps) {
   const faults = faultLabels(event);
+  const answer = answerLabel(event);
   return (
     <tr
       data-row
@@ -90,13 +92,31 @@ const EventRow = memo(function EventRow({ event, isSelected, isTabStop, onSelect
       <td className="connection">{event.connectionId}</td>
       <td className="status-column">
         <span className={`status ${statusClass(event)}`}>{statusLabel(event)}</span>
+        {faults.length > 0 && <span className="fault-mark">fault</span>}
       </td>
       <td className="duration">{durationLabel(event.tookMs)}</td>
       <td className="content">
-        {faults.length > 0 && <span className="fault-mark">{faults.join(", ")}</span>}
-        {event.preview}
-        {event.answerPreview !== "" && <span className="answer"> → {event.answerPreview}</span>}
+        <Content {...contentLabel(event)} />
+        {answer && (
+          <span className="answer">
+            {" → "}
+            <Content {...answer} />
+          </span>
+        )}
+        {faults.length > 0 && (
+          <span className="fault-words">{faults.map(({ label }) => label).join(", ")}</span>
+        )}
       </td>
     </tr>
   );
 });
+
+function Content({ lead, rest }: ContentLabel) {
+  if (lead === "") return rest;
+  return (
+    <>
+      <b>{lead}</b>
+      {rest !== "" && ` ${rest}`}
+    </>
+  );
+}

@@ -15,7 +15,7 @@ const SECRET_OBJECTS = new Set([
 ]);
 
 /** A member of a JSON object. Its value is the text of the value without white space. */
-interface Member {
+export interface Member {
   readonly name: string;
   readonly value: string;
 }
