@@ -6,6 +6,7 @@ import { type EventFilter, filterEvents, NO_FILTER } from "./event-filter.ts";
 import { EventTable } from "./event-table.tsx";
 import type { FeedState } from "./feed-state.ts";
 import { FilterBar } from "./filter-bar.tsx";
+import { HeldRows } from "./held-rows.tsx";
 import { SplitView } from "./split-view.tsx";
 
 interface EventsPanelProps {
@@ -52,7 +53,9 @@ export function EventsPanel({ state, filter, onFilter }: EventsPanelProps) {
         }
       >
         {shown.length > 0 ? (
-          <EventTable events={shown} selectedId={selectedId} onSelect={setSelectedId} />
+          <HeldRows events={shown} newestId={[...events.keys()].at(-1) ?? 0}>
+            {(held) => <EventTable events={held} selectedId={selectedId} onSelect={setSelectedId} />}
+          </HeldRows>
         ) : (
           <NoEvents url={state.url} hasEvents={events.size > 0} onReset={() => onFilter(NO_FILTER)} />
         )}
