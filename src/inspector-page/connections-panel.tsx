@@ -5,6 +5,7 @@ import { Pair } from "./event-details.tsx";
 import { timeLabel } from "./event-labels.ts";
 import { listKeys } from "./list-keys.ts";
 import { SplitView } from "./split-view.tsx";
+import { userAgentLabel } from "./user-agent-label.ts";
 
 interface ConnectionsPanelProps {
   readonly connections: OpenConnections;
@@ -83,6 +84,9 @@ interface ConnectionTableProps {
 }
 
 function ConnectionTable({ rows, selectedId, onSelect }: ConnectionTableProps) {
+  // A column in which all rows are equal contains no information.
+  const hasStages = new Set(rows.map(({ apiId, stage }) => `${apiId}/${stage}`)).size > 1;
+  const hasSources = new Set(rows.map(({ sourceIp }) => sourceIp)).size > 1;
   const selected = rows.findIndex(({ id }) => id === selectedId);
   const onKeyDown = listKeys((index) => {
     const row = rows[index];
@@ -96,12 +100,16 @@ function ConnectionTable({ rows, selectedId, onSelect }: ConnectionTableProps) {
           <th scope="col" className="connection">
             Connection
           </th>
-          <th scope="col" className="stage">
-            Stage
-          </th>
-          <th scope="col" className="source">
-            Source IP
-          </th>
+          {hasStages && (
+            <th scope="col" className="stage">
+              Stage
+            </th>
+          )}
+          {hasSources && (
+            <th scope="col" className="source">
+              Source IP
+            </th>
+          )}
           <th scope="col" className="agent">
             User agent
           </th>
@@ -129,9 +137,9 @@ function ConnectionTable({ rows, selectedId, onSelect }: ConnectionTableProps) {
             onClick={() => onSelect(row.id)}
           >
             <td className="connection">{row.id}</td>
-            <td className="stage">{row.stage}</td>
-            <td className="source">{row.sourceIp}</td>
-            <td className="agent">{row.userAgent}</td>
+            {hasStages && <td className="stage">{row.stage}</td>}
+            {hasSources && <td className="source">{row.sourceIp}</td>}
+            <td className="agent">{userAgentLabel(row.userAgent) || "none"}</td>
             <td className="time">{timeLabel(row.connectedAt)}</td>
             <td className="time active">{timeLabel(row.lastActiveAt)}</td>
             <td className="messages">
