@@ -1,6 +1,6 @@
 import type { EventDetails } from "../local/inspector/messages.ts";
 
-/** The answer to a command, or a sentence that says why it failed. */
+/** The answer to a command, or the message of the problem if the command failed. */
 export type CommandResult<Body = unknown> =
   | { readonly isDone: true; readonly body: Body }
   | { readonly isDone: false; readonly problem: string };

@@ -1,12 +1,9 @@
 import { Button, Switch, TextInput } from "@mantine/core";
 import { useState } from "react";
-import type { FaultState, SWITCHED_FAULTS } from "../local/inspector/messages.ts";
+import { type FaultState, SWITCHED_FAULTS, type SwitchedFault } from "../local/inspector/messages.ts";
 import { sendCommand } from "./commands.ts";
 
-type SwitchedFault = (typeof SWITCHED_FAULTS)[number];
-
 interface FaultDescription {
-  readonly name: SwitchedFault;
   readonly label: string;
   readonly effect: string;
   /** The unit of the field. A percentage is sent as a share from 0 to 1. */
@@ -14,43 +11,38 @@ interface FaultDescription {
   readonly initial: number;
 }
 
-const FAULTS: readonly FaultDescription[] = [
-  {
-    name: "drop",
+const FAULTS: Readonly<Record<SwitchedFault, FaultDescription>> = {
+  drop: {
     label: "Drop events",
-    effect: "The backend does not receive the event. The client receives the answer to a timeout.",
+    effect: "The backend never receives the event. The client receives a timeout error.",
     unit: "%",
     initial: 100,
   },
-  {
-    name: "delayMs",
+  delayMs: {
     label: "Delay events",
-    effect: "The backend is called later.",
+    effect: "The backend receives the event later.",
     unit: "ms",
     initial: 1000,
   },
-  {
-    name: "duplicate",
+  duplicate: {
     label: "Duplicate events",
-    effect: "The backend is called twice.",
+    effect: "The backend receives the event twice. The client receives the first answer.",
     unit: "%",
     initial: 100,
   },
-  {
-    name: "gone",
+  gone: {
     label: "Answer posts with 410",
-    effect: "A post to @connections fails with GoneException.",
+    effect: "A post to @connections fails with GoneException. The connection stays open.",
     unit: "%",
     initial: 100,
   },
-  {
-    name: "limitExceeded",
+  limitExceeded: {
     label: "Answer posts with 429",
     effect: "A post to @connections fails with LimitExceededException.",
     unit: "%",
     initial: 100,
   },
-];
+};
 
 /** The switches of the simulated faults. */
 export function FaultsPanel({ faults }: { readonly faults: FaultState }) {
@@ -61,12 +53,12 @@ export function FaultsPanel({ faults }: { readonly faults: FaultState }) {
   };
   return (
     <div className="faults">
-      <p>
-        These faults can occur at AWS too. They affect the events and the Management API of all stages, until
-        you remove them or restart the gateway.
+      <h2>Simulated faults</h2>
+      <p className="quiet">
+        Each of these faults can occur at AWS. Faults apply to every stage until you turn them off.
       </p>
-      {FAULTS.map((fault) => (
-        <FaultRow key={fault.name} fault={fault} value={faults[fault.name]} onSet={set} />
+      {SWITCHED_FAULTS.map((name) => (
+        <FaultRow key={name} name={name} value={faults[name]} onSet={set} />
       ))}
       <p role="status" className="report">
         {problem}
@@ -76,12 +68,13 @@ export function FaultsPanel({ faults }: { readonly faults: FaultState }) {
 }
 
 interface FaultRowProps {
-  readonly fault: FaultDescription;
+  readonly name: SwitchedFault;
   readonly value: FaultState[string] | undefined;
   readonly onSet: (name: SwitchedFault, value: number) => void;
 }
 
-function FaultRow({ fault: { name, label, effect, unit, initial }, value, onSet }: FaultRowProps) {
+function FaultRow({ name, value, onSet }: FaultRowProps) {
+  const { label, effect, unit, initial } = FAULTS[name];
   const scale = unit === "%" ? 100 : 1;
   const isActive = value !== undefined;
   // An input is kept until the fault changes, also by another page or by code.
@@ -91,7 +84,7 @@ function FaultRow({ fault: { name, label, effect, unit, initial }, value, onSet 
   const amount = Number(text) / scale;
   return (
     <form
-      className="fault-row"
+      className={isActive ? "fault-row" : "fault-row off"}
       onSubmit={(event) => {
         event.preventDefault();
         onSet(name, amount);
@@ -112,6 +105,7 @@ function FaultRow({ fault: { name, label, effect, unit, initial }, value, onSet 
         step="any"
         aria-label={`${label}, in ${unit}`}
         rightSection={<span className="unit">{unit}</span>}
+        rightSectionWidth={36}
         value={text}
         onChange={({ currentTarget }) => setInput({ text: currentTarget.value, value })}
         onBlur={() => isActive && value !== "function" && value !== amount && onSet(name, amount)}
@@ -120,23 +114,36 @@ function FaultRow({ fault: { name, label, effect, unit, initial }, value, onSet 
   );
 }
 
-/** Names the active faults, so that their effects do not surprise. */
+/** Names the active faults, so that a user who forgot them finds the cause of their effects. */
 export function FaultBanner({ faults }: { readonly faults: FaultState }) {
-  const names = Object.entries(faults).map(([name, value]) => {
-    const known = FAULTS.find((fault) => fault.name === name);
-    const label = known?.label ?? name;
-    if (typeof value !== "number") return label;
-    return `${label} (${known?.unit === "%" ? `${Math.round(value * 100)} %` : `${value} ms`})`;
-  });
+  const names = Object.entries(faults).map(([name, value]) => activeLabel(name, value));
   if (names.length === 0) return null;
   return (
     <div className="banner warning" role="status">
-      <span>
-        <b>Faults are active:</b> {names.join(", ")}.
+      <span className="text">
+        <b>{names.length === 1 ? "1 fault active" : `${names.length} faults active`}</b>
+        <span className="names">: {names.join(", ")}</span>
       </span>
-      <Button size="compact-xs" variant="default" onClick={() => void sendCommand("remove-faults")}>
-        Remove all faults
+      <Button
+        size="compact-xs"
+        variant="default"
+        aria-label="Remove all faults"
+        onClick={() => void sendCommand("remove-faults")}
+      >
+        Remove
       </Button>
     </div>
   );
+}
+
+/** Returns the name of an active fault with its value. Code can also set faults without a switch. */
+function activeLabel(name: string, value: FaultState[string]): string {
+  const known = isSwitched(name) ? FAULTS[name] : undefined;
+  const label = known?.label ?? name;
+  if (typeof value !== "number") return label;
+  return `${label} (${known?.unit === "%" ? `${Math.round(value * 100)} %` : `${value} ms`})`;
+}
+
+function isSwitched(name: string): name is SwitchedFault {
+  return (SWITCHED_FAULTS as readonly string[]).includes(name);
 }
