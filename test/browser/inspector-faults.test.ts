@@ -91,7 +91,7 @@ describeInBrowser("the inspector in Chromium, for clients and faults", () => {
       await call.getByText(`Response ${status}`).waitFor();
       expect(await call.innerText()).toContain(name);
       await call.getByText("Injected fault: the post was answered with an error").waitFor();
-      const row = rows(page).filter({ hasText: String(status) });
+      const row = rows(page).filter({ hasText: new RegExp(`=${status}fault`) });
       expect(await row.getByText("fault", { exact: true }).count()).toBe(1);
       expect(await call.getByLabel("Request body").innerText()).toContain("pushed");
       await page.getByRole("button", { name: "Remove all faults" }).click();
