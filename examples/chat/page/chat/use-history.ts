@@ -1,7 +1,13 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { useEffect, useRef } from "react";
 import type { ChatMessage } from "../../src/messages.ts";
+import { mergeHistory } from "./merge-history.ts";
 import { useMessages, useSocket } from "./socket.ts";
+
+interface InFlight {
+  readonly arrived: ChatMessage[];
+  readonly deleted: Set<number>;
+}
 
 /**
  * Returns the messages of a room, oldest first. They stay on the page when access ends, and are read
@@ -14,9 +20,19 @@ export function useHistory(room: string, key: readonly string[]) {
   const queryClient = useQueryClient();
   const isInside = state === "open" && socket?.channel === `rooms/${room}`;
   const queryKey = ["history", ...key];
+  const requests = useRef(new Set<InFlight>());
   const history = useQuery({
     queryKey,
-    queryFn: async () => (await call.fetch_history({})).messages,
+    queryFn: async () => {
+      // The server reads the history before some of the pushes that arrive before its answer.
+      const changes: InFlight = { arrived: [], deleted: new Set() };
+      requests.current.add(changes);
+      try {
+        return mergeHistory((await call.fetch_history({})).messages, changes);
+      } finally {
+        requests.current.delete(changes);
+      }
+    },
     enabled: isInside,
     refetchOnWindowFocus: false,
     staleTime: Number.POSITIVE_INFINITY,
@@ -29,10 +45,13 @@ export function useHistory(room: string, key: readonly string[]) {
   const update = (change: (messages: readonly ChatMessage[]) => readonly ChatMessage[]) =>
     queryClient.setQueryData<readonly ChatMessage[]>(queryKey, (before) => change(before ?? []));
   useMessages("chat_message", (message) => {
-    if (message.room === room) update((before) => [...before.filter(({ id }) => id !== message.id), message]);
+    if (message.room !== room) return;
+    for (const { arrived } of requests.current) arrived.push(message);
+    update((before) => mergeHistory(before, { arrived: [message], deleted: new Set() }));
   });
-  useMessages("message_deleted", ({ id }) =>
-    update((before) => before.filter((message) => message.id !== id)),
-  );
+  useMessages("message_deleted", ({ id }) => {
+    for (const { deleted } of requests.current) deleted.add(id);
+    update((before) => mergeHistory(before, { arrived: [], deleted: new Set([id]) }));
+  });
   return { messages: history.data ?? [], isLoading: isInside && history.isPending, error: history.error };
 }
