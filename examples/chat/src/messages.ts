@@ -1,4 +1,4 @@
-import { db } from "./database.ts";
+import { db, setting } from "./database.ts";
 
 /** Maximum number of messages that `fetch_history` returns. */
 const HISTORY = 50;
@@ -47,7 +47,7 @@ export async function deleteMessage(id: number): Promise<void> {
   await db.deleteFrom("chat_messages").where("id", "=", id).execute();
 }
 
-/** Deletes all messages and writes those of the start. */
+/** Deletes all messages and writes those of the start, with the times of the first start. */
 export async function clearMessages(): Promise<void> {
   await db.deleteFrom("chat_messages").execute();
   await writeFirstMessages();
@@ -59,7 +59,8 @@ export async function writeFirstMessages(): Promise<void> {
   if (known) return;
   const users = await db.selectFrom("user").select(["id", "name"]).execute();
   const ids = new Map(users.map(({ id, name }) => [name, id]));
-  const first = Date.now() - FIRST_MESSAGES.length * 60_000;
+  const startedAt = await setting("first_messages_at", () => new Date().toISOString());
+  const first = Date.parse(startedAt) - FIRST_MESSAGES.length * 60_000;
   const rows = FIRST_MESSAGES.map(([slug, username, message], index) => ({
     slug,
     username,
