@@ -7,6 +7,8 @@ import { BOOK_CLUB, isMember, joinRoom, leaveRoom } from "./rooms.ts";
 import { sallyport } from "./sallyport.ts";
 
 export const MODERATORS = "Moderators";
+/** The role of an account that starts without access. */
+export const NO_ACCESS_YET = "no access yet";
 
 interface Account {
   readonly name: string;
@@ -23,7 +25,7 @@ export const ACCOUNTS: readonly Account[] = [
   {
     name: "Alice",
     email: "alice@example.com",
-    role: "chats, and reads books",
+    role: "member, in the book club",
     permissions: [chat.can_use_chat],
     groups: [],
     isSuperuser: false,
@@ -32,7 +34,7 @@ export const ACCOUNTS: readonly Account[] = [
   {
     name: "Mo",
     email: "mo@example.com",
-    role: "moderates",
+    role: "moderator",
     permissions: [],
     groups: [MODERATORS],
     isSuperuser: false,
@@ -41,7 +43,7 @@ export const ACCOUNTS: readonly Account[] = [
   {
     name: "Eve",
     email: "eve@example.com",
-    role: "has no access yet",
+    role: NO_ACCESS_YET,
     permissions: [],
     groups: [],
     isSuperuser: false,
@@ -50,7 +52,7 @@ export const ACCOUNTS: readonly Account[] = [
   {
     name: "Rita",
     email: "rita@example.com",
-    role: "is a superuser",
+    role: "superuser",
     permissions: [],
     groups: [],
     isSuperuser: true,

@@ -1,7 +1,10 @@
-import { Badge } from "@mantine/core";
 import { useEffect, useState } from "react";
+import classes from "./access.module.css";
 
-/** The time until a grant ends. */
+/** The remaining time at which the countdown turns red, in seconds. */
+const URGENT = 5;
+
+/** The time until a grant ends, as minutes and seconds. */
 export function Countdown({ until }: { readonly until: number }) {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
@@ -9,18 +12,16 @@ export function Countdown({ until }: { readonly until: number }) {
     return () => clearInterval(timer);
   }, []);
   const seconds = Math.max(0, Math.ceil((until - now) / 1000));
-  const text =
-    seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   return (
-    <Badge
-      color={seconds <= 10 ? "red" : "orange"}
-      variant="light"
+    <span
+      className={classes.countdown}
+      data-urgent={seconds <= URGENT || undefined}
       role="timer"
       aria-label={`ends in ${text}`}
       data-testid="countdown"
-      style={{ fontVariantNumeric: "tabular-nums" }}
     >
       {text}
-    </Badge>
+    </span>
   );
 }

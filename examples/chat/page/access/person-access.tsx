@@ -1,27 +1,29 @@
-import { Stack, Text } from "@mantine/core";
 import type { AccessState } from "../api/access.ts";
+import classes from "./access.module.css";
 import { SwitchRow } from "./switch-row.tsx";
 
 type Person = AccessState["people"][number];
 
-function throughGroups({ groups, isGranted }: Person["permissions"][number]): string | undefined {
-  if (groups.length === 0) return undefined;
-  return `${isGranted ? "also" : "has it"} through ${groups.join(", ")}`;
+/** Says why the person has a permission without a grant of its own, or undefined. */
+function sourceOf({ groups }: Person["permissions"][number], isSuperuser: boolean): string | undefined {
+  if (isSuperuser) return "as a superuser";
+  return groups.length > 0 ? `through ${groups.join(", ")}` : undefined;
 }
 
 /** The switches of a person. */
 export function PersonAccess({ person }: { readonly person: Person }) {
   const { id, name, permissions, groups, isSuperuser, isBookClubMember } = person;
   return (
-    <Stack gap={2}>
+    <div className={classes.rows}>
       {permissions.map((permission) => (
         <SwitchRow
           key={permission.name}
           label={permission.label}
           of={name}
+          question={`Revoke “${permission.label}” from ${name}?`}
           isOn={permission.isGranted}
           until={permission.until}
-          note={throughGroups(permission)}
+          source={sourceOf(permission, isSuperuser)}
           isTimed
           change={(isOn, seconds) => ({
             kind: "permission",
@@ -35,8 +37,9 @@ export function PersonAccess({ person }: { readonly person: Person }) {
       {groups.map((group) => (
         <SwitchRow
           key={group.name}
-          label={`Group ${group.name}`}
+          label={`In group ${group.name}`}
           of={name}
+          question={`Revoke ${name}’s membership of ${group.name}?`}
           isOn={group.isMember}
           until={group.until}
           isTimed
@@ -46,21 +49,18 @@ export function PersonAccess({ person }: { readonly person: Person }) {
       <SwitchRow
         label="Member of the book club"
         of={name}
+        question={`Revoke ${name}’s membership of the book club?`}
         isOn={isBookClubMember}
-        note="data of the app"
+        note={isSuperuser ? "checked by the app, also for superusers" : "checked by the app itself"}
         change={(isOn) => ({ kind: "book-club", user: id, isOn })}
       />
       <SwitchRow
         label="Superuser"
         of={name}
+        question={`Revoke “Superuser” from ${name}?`}
         isOn={isSuperuser}
         change={(isOn) => ({ kind: "superuser", user: id, isOn })}
       />
-      {isSuperuser && (
-        <Text size="xs" c="dimmed">
-          A superuser has every permission. The book club still checks its members.
-        </Text>
-      )}
-    </Stack>
+    </div>
   );
 }

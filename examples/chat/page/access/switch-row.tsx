@@ -1,7 +1,8 @@
-import { ActionIcon, Group, Menu, Popover, Text, Switch as Toggle } from "@mantine/core";
-import { useState } from "react";
+import { ActionIcon, Menu, Popover, Text, Switch as Toggle } from "@mantine/core";
+import { useId, useState } from "react";
 import { type Switch, useTurn } from "../api/access.ts";
-import { ClockIcon } from "../icons.tsx";
+import { CheckIcon, ClockIcon } from "../icons.tsx";
+import classes from "./access.module.css";
 import { Consequences } from "./consequences.tsx";
 import { Countdown } from "./countdown.tsx";
 
@@ -9,11 +10,15 @@ interface Props {
   readonly label: string;
   /** The name of the person or group, for screen readers. */
   readonly of: string;
+  /** The title of the preview of a revoke. */
+  readonly question: string;
   readonly isOn: boolean;
   /** When it ends, in epoch milliseconds, or null for never. */
   readonly until?: number | null;
-  /** A short text beside the label, such as the group that gives the permission too. */
+  /** A short text below the label. */
   readonly note?: string | undefined;
+  /** What gives the same permission too, such as a group. The permission is held although the switch is off. */
+  readonly source?: string | undefined;
   /** Returns the change that a position makes. */
   readonly change: (isOn: boolean, seconds?: number) => Switch;
   /** Whether it can be turned on for a limited time. */
@@ -27,88 +32,120 @@ const DURATIONS = [
 ];
 
 /** A permission, group or flag as a switch. Turning it off shows first what that ends. */
-export function SwitchRow({ label, of, isOn, until = null, note, change, isTimed = false }: Props) {
+export function SwitchRow(props: Props) {
+  const { label, of, question, isOn, until = null, note, source, change, isTimed = false } = props;
   const turn = useTurn();
+  const id = useId();
   const [isAsking, setAsking] = useState(false);
   const apply = (next: Switch) => {
     setAsking(false);
     turn.mutate(next);
   };
+  const isHeldOtherwise = !isOn && source !== undefined;
+  // A timed grant would replace a permanent one, and so end it.
+  const isPermanent = isOn && until === null;
   return (
-    <Group gap={6} wrap="nowrap" justify="space-between" mih={30}>
-      <div style={{ minWidth: 0 }}>
-        <Text size="sm" lh={1.3}>
+    <div className={classes.row}>
+      <label htmlFor={id} className={classes.label}>
+        <Text span size="sm" lh={1.3} display="block">
           {label}
         </Text>
-        {note && (
-          <Text size="xs" c="dimmed" lh={1.2}>
-            {note}
-          </Text>
-        )}
+        <span id={`${id}-note`}>
+          {isHeldOtherwise && (
+            <span className={classes.held} data-testid="held">
+              <CheckIcon size={13} />
+              {source}
+            </span>
+          )}
+          {isOn && source && (
+            <Text span size="xs" c="dimmed" lh={1.3} display="block">
+              also {source}
+            </Text>
+          )}
+          {note && (
+            <Text span size="xs" c="dimmed" lh={1.3} display="block">
+              {note}
+            </Text>
+          )}
+        </span>
         {turn.error && (
-          <Text size="xs" c="red" role="alert">
+          <Text span size="xs" c="red" role="alert" display="block">
             {turn.error.message}
           </Text>
         )}
-      </div>
-      <Group gap={6} wrap="nowrap">
-        {isOn && until !== null && <Countdown until={until} />}
-        {isTimed && (
+      </label>
+      {isOn && until !== null && <Countdown until={until} />}
+      <span className={classes.clock}>
+        {isTimed && !isPermanent && (
           <DurationMenu
+            title={`“${label}” for ${of}, for …`}
             label={`Give ${of} “${label}” for a limited time`}
             onChoose={(seconds) => apply(change(true, seconds))}
           />
         )}
-        <Popover
-          opened={isAsking}
-          onChange={setAsking}
-          position="bottom-end"
-          withArrow
-          trapFocus
-          returnFocus
-          width={280}
-        >
-          <Popover.Target>
-            <Toggle
-              aria-label={`${of}: ${label}`}
-              checked={isOn}
-              disabled={turn.isPending}
-              onChange={() => (isOn ? setAsking(true) : apply(change(true)))}
+      </span>
+      <Popover
+        opened={isAsking}
+        onChange={setAsking}
+        position="bottom-end"
+        offset={6}
+        width={264}
+        shadow="md"
+        withArrow
+        trapFocus
+        returnFocus
+      >
+        <Popover.Target>
+          <Toggle
+            id={id}
+            aria-label={`${of}: ${label}`}
+            aria-describedby={`${id}-note`}
+            checked={isOn}
+            disabled={turn.isPending}
+            withThumbIndicator={false}
+            classNames={{ track: classes.track }}
+            data-held={isHeldOtherwise || undefined}
+            onChange={() => (isOn ? setAsking(true) : apply(change(true)))}
+          />
+        </Popover.Target>
+        <Popover.Dropdown aria-label={question} className={classes.dropdown}>
+          {isAsking && (
+            <Consequences
+              question={question}
+              change={change(false)}
+              lost={{ person: of, label }}
+              onConfirm={() => apply(change(false))}
+              onCancel={() => setAsking(false)}
             />
-          </Popover.Target>
-          <Popover.Dropdown aria-label={`What it ends to take “${label}” from ${of}`}>
-            {isAsking && (
-              <Consequences
-                change={change(false)}
-                onConfirm={() => apply(change(false))}
-                onCancel={() => setAsking(false)}
-              />
-            )}
-          </Popover.Dropdown>
-        </Popover>
-      </Group>
-    </Group>
+          )}
+        </Popover.Dropdown>
+      </Popover>
+    </div>
   );
 }
 
-function DurationMenu({
-  label,
-  onChoose,
-}: {
+interface DurationMenuProps {
+  readonly title: string;
   readonly label: string;
   readonly onChoose: (seconds: number) => void;
-}) {
+}
+
+function DurationMenu({ title, label, onChoose }: DurationMenuProps) {
   return (
-    <Menu position="bottom-end" withArrow>
+    <Menu position="bottom-end" withArrow shadow="md">
       <Menu.Target>
-        <ActionIcon variant="subtle" color="gray" aria-label={label}>
+        <ActionIcon variant="subtle" color="gray" className={classes.touch} aria-label={label}>
           <ClockIcon />
         </ActionIcon>
       </Menu.Target>
-      <Menu.Dropdown>
-        <Menu.Label>Grant for</Menu.Label>
+      <Menu.Dropdown className={classes.dropdown} maw={264}>
+        <Menu.Label>{title}</Menu.Label>
         {DURATIONS.map((duration) => (
-          <Menu.Item key={duration.seconds} onClick={() => onChoose(duration.seconds)}>
+          <Menu.Item
+            key={duration.seconds}
+            className={classes.touch}
+            onClick={() => onChoose(duration.seconds)}
+          >
             {duration.label}
           </Menu.Item>
         ))}

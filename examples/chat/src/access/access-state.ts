@@ -1,5 +1,5 @@
-import { ACCOUNTS, accounts } from "../accounts.ts";
-import { PERMISSIONS } from "../permissions.ts";
+import { ACCOUNTS, accounts, NO_ACCESS_YET } from "../accounts.ts";
+import { chat, PERMISSIONS } from "../permissions.ts";
 import { BOOK_CLUB, isMember } from "../rooms.ts";
 import { sallyport } from "../sallyport.ts";
 
@@ -9,6 +9,8 @@ export interface GrantState {
   readonly label: string;
   /** Whether it was granted to the user or the group itself. */
   readonly isGranted: boolean;
+  /** Whether the user has it now: by a grant, through a group, or as a superuser. */
+  readonly isHeld: boolean;
   /** When the grant ends, in epoch milliseconds, or null for never. */
   readonly until: number | null;
   /** The groups through which the user has it too. */
@@ -20,6 +22,7 @@ export interface PersonState {
   readonly id: string;
   readonly name: string;
   readonly email: string;
+  /** What the person is now, in a few words. */
   readonly role: string;
   readonly isSuperuser: boolean;
   readonly isBookClubMember: boolean;
@@ -50,19 +53,29 @@ export async function accessState(): Promise<AccessState> {
   const people = (await accounts()).map(async ({ id, account: { name, email, role } }) => {
     const user = await sallyport.access.users.get(id);
     const grants = user?.grants ?? [];
+    const isSuperuser = user?.isSuperuser ?? false;
+    const isBookClubMember = await isMember(BOOK_CLUB, id);
+    const held = new Set(grants.map(({ permission }) => permission));
     return {
       id,
       name,
       email,
-      role,
-      isSuperuser: user?.isSuperuser ?? false,
-      isBookClubMember: await isMember(BOOK_CLUB, id),
+      role: roleOf({ isSuperuser, isBookClubMember, held }, role),
+      isSuperuser,
+      isBookClubMember,
       permissions: PERMISSIONS.map(({ name: permission, label }) => {
         const own = grants.find((grant) => grant.permission === permission && grant.via === "direct");
         const groups = grants.flatMap(({ permission: held, via }) =>
           held === permission && via !== "direct" ? [via.group] : [],
         );
-        return { name: permission, label, isGranted: own !== undefined, until: own?.until ?? null, groups };
+        return {
+          name: permission,
+          label,
+          isGranted: own !== undefined,
+          isHeld: isSuperuser || held.has(permission),
+          until: own?.until ?? null,
+          groups,
+        };
       }),
       groups: GROUP_NAMES.map((group) => {
         const membership = user?.groups.find(({ name }) => name === group);
@@ -71,6 +84,21 @@ export async function accessState(): Promise<AccessState> {
     };
   });
   return { people: await Promise.all(people), groups: await groupStates() };
+}
+
+interface Held {
+  readonly isSuperuser: boolean;
+  readonly isBookClubMember: boolean;
+  /** The names of the effective permissions. */
+  readonly held: ReadonlySet<string>;
+}
+
+/** Returns the role by the present access. The role of the start would be wrong after a change. */
+function roleOf({ isSuperuser, isBookClubMember, held }: Held, roleAtStart: string): string {
+  if (isSuperuser) return "superuser";
+  if (held.has(String(chat.can_moderate_chat))) return "moderator";
+  if (held.has(String(chat.can_use_chat))) return isBookClubMember ? "member, in the book club" : "member";
+  return roleAtStart === NO_ACCESS_YET ? NO_ACCESS_YET : "no access";
 }
 
 async function groupStates(): Promise<GroupState[]> {
@@ -86,6 +114,7 @@ async function groupStates(): Promise<GroupState[]> {
           name: permission,
           label,
           isGranted: grant !== undefined,
+          isHeld: grant !== undefined,
           until: grant?.until ?? null,
           groups: [],
         };
