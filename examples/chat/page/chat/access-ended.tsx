@@ -1,20 +1,21 @@
 import { Alert, Text } from "@mantine/core";
 import { BoltIcon } from "../icons.tsx";
-import { useClosed } from "../live/live-provider.tsx";
+import { useClosed, useDecision, useLive } from "../live/live-provider.tsx";
 import { WhyButton } from "./why-button.tsx";
 
 interface Props {
   readonly person: string;
   /** What was lost: the title of a room, or the whole chat. */
   readonly place: string;
-  /** Whether the socket left a room and is still open. Otherwise it was closed. */
+  /** Whether the connection left a room and is still open. Otherwise it was closed. */
   readonly isSocketOpen: boolean;
   readonly reference: string;
 }
 
 /** Says that access has ended while the page was open, how fast, and why. */
 export function AccessEnded({ person, place, isSocketOpen, reference }: Props) {
-  const closed = useClosed(reference);
+  const closedAfterMs = useClosed(reference)?.afterMs;
+  const removedAfterMs = useRemovedAfterMs(reference);
   return (
     <Alert
       color="orange"
@@ -26,11 +27,23 @@ export function AccessEnded({ person, place, isSocketOpen, reference }: Props) {
     >
       <Text size="sm" mb={6}>
         {isSocketOpen
-          ? "The socket left the room, and is still open."
-          : `The socket was closed${closed ? ` ${closed.afterMs} ms after the change` : ""}.`}{" "}
-        Nothing new arrives. This page connects again when access returns.
+          ? `Removed from the room${timeOf(removedAfterMs)}. The connection stays open, and the room comes back when access returns.`
+          : `The connection was closed${timeOf(closedAfterMs)}. The page connects again when access returns.`}
       </Text>
       <WhyButton reference={reference} />
     </Alert>
   );
 }
+
+/** Returns the time from the change of permissions to its decision, or undefined if it is not known. */
+function useRemovedAfterMs(reference: string): number | undefined {
+  const decision = useDecision(reference)?.decision;
+  const { entries } = useLive();
+  for (const entry of entries) {
+    if (decision && entry.kind === "change" && entry.change.number === decision.change)
+      return Math.max(0, Math.round(decision.at - entry.change.at));
+  }
+  return undefined;
+}
+
+const timeOf = (ms: number | undefined) => (ms === undefined ? "" : ` ${ms} ms after the change`);

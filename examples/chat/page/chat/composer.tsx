@@ -1,6 +1,7 @@
-import { ActionIcon, Text, TextInput } from "@mantine/core";
-import { type FormEvent, useState } from "react";
+import { ActionIcon, Text, Textarea } from "@mantine/core";
+import { type FormEvent, type KeyboardEvent, useState } from "react";
 import { SendIcon } from "../icons.tsx";
+import classes from "./chat.module.css";
 import { useCall } from "./socket.ts";
 
 interface Props {
@@ -14,7 +15,7 @@ export function Composer({ roomTitle, person }: Props) {
   const { call: send, isPending, error } = useCall("send_message");
   const submit = async (event: FormEvent) => {
     event.preventDefault();
-    if (text.trim() === "") return;
+    if (text.trim() === "" || isPending) return;
     try {
       await send({ message: text });
       setText("");
@@ -24,19 +25,30 @@ export function Composer({ roomTitle, person }: Props) {
   };
   return (
     <form onSubmit={(event) => void submit(event)}>
-      <TextInput
-        placeholder={`Message ${roomTitle}`}
-        aria-label={`Message of ${person} to ${roomTitle}`}
-        maxLength={2000}
-        value={text}
-        onChange={(event) => setText(event.currentTarget.value)}
-        data-testid="composer"
-        rightSection={
-          <ActionIcon type="submit" aria-label="Send" loading={isPending} data-testid="send">
-            <SendIcon />
-          </ActionIcon>
-        }
-      />
+      <div className={classes.composer}>
+        <Textarea
+          autosize
+          minRows={1}
+          maxRows={4}
+          placeholder={`Message ${roomTitle}`}
+          aria-label={`Message of ${person} to ${roomTitle}`}
+          maxLength={2000}
+          value={text}
+          onChange={(event) => setText(event.currentTarget.value)}
+          onKeyDown={sendOnEnter}
+          data-testid="composer"
+        />
+        <ActionIcon
+          type="submit"
+          size={36}
+          aria-label="Send"
+          loading={isPending}
+          className={classes.touch}
+          data-testid="send"
+        >
+          <SendIcon />
+        </ActionIcon>
+      </div>
       {error && (
         <Text size="xs" c="red" role="alert" mt={4}>
           Not sent: {error.message}
@@ -44,4 +56,11 @@ export function Composer({ roomTitle, person }: Props) {
       )}
     </form>
   );
+}
+
+/** Sends with Enter. Shift+Enter breaks the line, and Enter also confirms the input of an input method. */
+function sendOnEnter(event: KeyboardEvent<HTMLTextAreaElement>): void {
+  if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+  event.preventDefault();
+  event.currentTarget.form?.requestSubmit();
 }

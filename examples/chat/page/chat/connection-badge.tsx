@@ -1,23 +1,38 @@
-import { Badge } from "@mantine/core";
+import { Badge, Text } from "@mantine/core";
+import classes from "./chat.module.css";
 import { useSocket } from "./socket.ts";
 
-const STATES = {
+const EXCEPTIONS = {
   connecting: { label: "connecting", color: "yellow" },
-  open: { label: "connected", color: "harbor" },
   reconnecting: { label: "reconnecting", color: "yellow" },
   denied: { label: "no access", color: "gray" },
   closed: { label: "closed", color: "gray" },
 } as const;
 
-/** The state of the connection in words. */
+/** The state of the connection in words. Only an exception has a color. */
 export function ConnectionBadge() {
   const { state, denial } = useSocket();
+  if (state === "open") {
+    return (
+      <Text size="xs" className={classes.connected} role="status" data-testid="state" data-state={state}>
+        connected
+      </Text>
+    );
+  }
   const { label, color } =
     state === "denied" && denial?.kind === "revoked"
       ? { label: "access ended", color: "orange" }
-      : STATES[state];
+      : EXCEPTIONS[state];
   return (
-    <Badge color={color} variant="light" role="status" data-testid="state" data-state={state}>
+    <Badge
+      color={color}
+      variant="light"
+      tt="none"
+      fw={600}
+      role="status"
+      data-testid="state"
+      data-state={state}
+    >
       {label}
     </Badge>
   );

@@ -1,4 +1,4 @@
-import { ScrollArea, Skeleton, Stack, Text } from "@mantine/core";
+import { Skeleton, Text } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import type { ChatMessage } from "../../src/messages.ts";
 import classes from "./chat.module.css";
@@ -17,20 +17,21 @@ interface Props {
 export function MessageList({ messages, isLoading, isPast, myId, canDelete }: Props) {
   const viewport = useRef<HTMLDivElement>(null);
   const newest = messages.at(-1)?.id;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new message scrolls the list
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new message or notice scrolls the list
   useEffect(() => {
     viewport.current?.scrollTo({ top: viewport.current.scrollHeight });
-  }, [newest]);
+  }, [newest, isPast]);
   return (
-    <ScrollArea
-      flex={1}
-      mih={0}
-      viewportRef={viewport}
+    <div
+      ref={viewport}
       className={classes.messages}
       data-past={isPast || undefined}
-      viewportProps={{ tabIndex: 0, "aria-label": "Messages" }}
+      role="log"
+      aria-label="Messages"
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard scrolls the list
+      tabIndex={0}
     >
-      <Stack component="ol" gap={10} p="sm" m={0} aria-live="polite" style={{ listStyle: "none" }}>
+      <ol className={classes.list}>
         {isLoading &&
           [60, 40, 75].map((width) => <Skeleton key={width} h={30} w={`${width}%`} component="li" />)}
         {!isLoading && messages.length === 0 && (
@@ -38,15 +39,16 @@ export function MessageList({ messages, isLoading, isPast, myId, canDelete }: Pr
             No messages yet.
           </Text>
         )}
-        {messages.map((message) => (
+        {messages.map((message, index) => (
           <Message
             key={message.id}
             message={message}
             isMine={message.user_id === myId}
+            isContinued={messages[index - 1]?.user_id === message.user_id}
             canDelete={canDelete && !isPast}
           />
         ))}
-      </Stack>
-    </ScrollArea>
+      </ol>
+    </div>
   );
 }

@@ -1,17 +1,18 @@
-import { Group, Paper, Skeleton, Stack, Text } from "@mantine/core";
+import { Box, Group, Paper, Skeleton, Stack, Text, Title } from "@mantine/core";
 import { useState } from "react";
 import type { Pane as PaneName } from "../../src/panes.ts";
-import type { Me } from "../../src/people-routes.ts";
+import type { Me, RoomState } from "../../src/people-routes.ts";
+import { usePublishConnection } from "../api/connections.ts";
 import { useConfig, useMe } from "../api/people.ts";
 import classes from "./chat.module.css";
 import { ConnectionBadge } from "./connection-badge.tsx";
-import { LockedRoom } from "./locked-room.tsx";
 import { PersonMenu } from "./person-menu.tsx";
-import { Room } from "./room.tsx";
+import { Place } from "./place.tsx";
 import { RoomList } from "./room-list.tsx";
 import { SignIn } from "./sign-in.tsx";
-import { SallyportProvider, VIEW } from "./socket.ts";
+import { SallyportProvider, useSocket, VIEW } from "./socket.ts";
 import { useFirstSignIn } from "./use-first-sign-in.ts";
+import { useReturn } from "./use-return.ts";
 
 interface Props {
   readonly pane: PaneName;
@@ -28,7 +29,7 @@ export function Pane({ pane, firstEmail }: Props) {
   return (
     <Paper
       component="section"
-      aria-label={me.data ? `The chat of ${me.data.name}` : `The ${pane} chat`}
+      aria-label={me.data ? `What ${me.data.name} sees` : `The ${pane} chat`}
       withBorder
       className={classes.pane}
       data-testid={`pane-${pane}`}
@@ -48,37 +49,63 @@ export function Pane({ pane, firstEmail }: Props) {
   );
 }
 
-function PersonPane({
-  pane,
-  me,
-  gatewayUrl,
-}: {
+interface PersonPaneProps {
   readonly pane: PaneName;
   readonly me: Me;
   readonly gatewayUrl: string;
-}) {
+}
+
+function PersonPane({ pane, me, gatewayUrl }: PersonPaneProps) {
   const [selected, select] = useState(me.rooms[0]?.slug);
   const [entered, enter] = useState(selected);
   const room = me.rooms.find(({ slug }) => slug === selected);
   // A locked room is shown, but the connection stays in the room before until it is unlocked.
   if (room && room.slug !== entered && !room.isLocked) enter(room.slug);
-  if (!room || entered === undefined) return <Text p="lg">The chat has no rooms.</Text>;
+  const enteredRoom = me.rooms.find(({ slug }) => slug === entered);
+  if (!room || !enteredRoom) return <Text p="lg">The chat has no rooms.</Text>;
   return (
     <SallyportProvider
       url={gatewayUrl}
       token={`/api/ws-token?pane=${pane}`}
       view={VIEW}
-      channel={`rooms/${entered}`}
+      channel={`rooms/${enteredRoom.slug}`}
       keepAlive={{}}
     >
       <Stack gap={0} h="100%" mih={0}>
-        <Group justify="space-between" wrap="nowrap" p="xs" pb={4}>
-          <PersonMenu pane={pane} name={me.name} />
-          <ConnectionBadge />
-        </Group>
+        <Box px="sm" pt={8}>
+          <Title order={2} size="xs" fw={500} c="dimmed">
+            What {me.name} sees
+          </Title>
+          <Group justify="space-between" wrap="nowrap" className={classes.header}>
+            <PersonMenu pane={pane} name={me.name} />
+            <ConnectionBadge />
+          </Group>
+        </Box>
         <RoomList rooms={me.rooms} selected={room.slug} person={me.name} onSelect={select} />
-        {room.slug === entered ? <Room me={me} room={room} /> : <LockedRoom room={room} person={me.name} />}
+        <Connection pane={pane} userId={me.id} enteredRoom={enteredRoom} />
+        <Place me={me} room={room} isEntered={room.slug === enteredRoom.slug} />
       </Stack>
     </SallyportProvider>
   );
+}
+
+/** Connects again when access returns, and publishes the state for the panel Access. */
+function Connection({
+  pane,
+  userId,
+  enteredRoom,
+}: {
+  readonly pane: PaneName;
+  readonly userId: string;
+  readonly enteredRoom: RoomState;
+}) {
+  const { state, denial } = useSocket();
+  const hasEnded = denial?.kind === "revoked" && denial.scope === "view";
+  usePublishConnection(pane, {
+    userId,
+    isOpen: state === "open",
+    endedBy: hasEnded ? denial.reference : null,
+  });
+  useReturn(enteredRoom);
+  return null;
 }

@@ -1,4 +1,5 @@
-import { Button, ScrollArea } from "@mantine/core";
+import { UnstyledButton } from "@mantine/core";
+import { useEffect, useRef } from "react";
 import type { RoomState } from "../../src/people-routes.ts";
 import { LockIcon } from "../icons.tsx";
 import classes from "./chat.module.css";
@@ -12,25 +13,28 @@ interface Props {
 
 /** The rooms. Those that the person cannot enter have a lock. */
 export function RoomList({ rooms, selected, person, onSelect }: Props) {
+  const list = useRef<HTMLElement>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the selected room is scrolled into view
+  useEffect(() => {
+    const button = list.current?.querySelector("[aria-current]");
+    button?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [selected]);
   return (
-    <ScrollArea type="never" className={classes.rooms}>
-      <nav aria-label={`Rooms of ${person}`} className={classes.roomButtons}>
-        {rooms.map(({ slug, title, isLocked }) => (
-          <Button
-            key={slug}
-            size="compact-sm"
-            radius="xl"
-            variant={slug === selected ? "filled" : "default"}
-            aria-current={slug === selected ? "true" : undefined}
-            aria-label={isLocked ? `${title}, locked` : title}
-            leftSection={isLocked ? <LockIcon size={13} /> : undefined}
-            onClick={() => onSelect(slug)}
-            data-testid={`room-${slug}`}
-          >
-            {title}
-          </Button>
-        ))}
-      </nav>
-    </ScrollArea>
+    <nav ref={list} aria-label={`Rooms of ${person}`} className={classes.rooms}>
+      {rooms.map(({ slug, title, isLocked }) => (
+        <UnstyledButton
+          key={slug}
+          className={classes.room}
+          data-locked={isLocked || undefined}
+          aria-current={slug === selected ? "true" : undefined}
+          aria-label={isLocked ? `${title}, locked` : title}
+          onClick={() => onSelect(slug)}
+          data-testid={`room-${slug}`}
+        >
+          {isLocked && <LockIcon size={13} />}
+          {title}
+        </UnstyledButton>
+      ))}
+    </nav>
   );
 }

@@ -2,7 +2,7 @@ import { Button, Stack, Text } from "@mantine/core";
 import type { Pane } from "../../src/panes.ts";
 import { useAccess } from "../api/access.ts";
 import { useSignIn } from "../api/people.ts";
-import { PersonAvatar } from "../person-avatar.tsx";
+import { PersonLabel } from "./person-label.tsx";
 
 /** The people to sign in as. */
 export function SignIn({ pane }: { readonly pane: Pane }) {
@@ -16,11 +16,14 @@ export function SignIn({ pane }: { readonly pane: Pane }) {
           key={person.id}
           variant="default"
           justify="flex-start"
-          leftSection={<PersonAvatar name={person.name} size={24} />}
+          h="auto"
+          py={8}
+          px={12}
+          ta="left"
           loading={signIn.isPending && signIn.variables === person.email}
           onClick={() => signIn.mutate(person.email)}
         >
-          {person.name}, {person.role}
+          <PersonLabel name={person.name} role={person.role} />
         </Button>
       ))}
       {signIn.error && (

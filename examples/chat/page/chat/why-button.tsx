@@ -2,6 +2,7 @@ import { Button } from "@mantine/core";
 import { useState } from "react";
 import { Explanation } from "../live/explanation.tsx";
 import { useDecision } from "../live/live-provider.tsx";
+import classes from "./chat.module.css";
 
 /** Opens the explanation of a decision. It is absent until the live panel has received the decision. */
 export function WhyButton({ reference }: { readonly reference: string }) {
@@ -10,7 +11,7 @@ export function WhyButton({ reference }: { readonly reference: string }) {
   if (!decision) return null;
   return (
     <>
-      <Button size="compact-xs" variant="default" onClick={() => setOpen(true)}>
+      <Button size="compact-xs" variant="default" className={classes.touch} onClick={() => setOpen(true)}>
         Why?
       </Button>
       <Explanation entry={isOpen ? decision : undefined} onClose={() => setOpen(false)} />
