@@ -223,7 +223,7 @@ export class DemoPane {
     await this.locator.getByTestId("person").click();
     await this.locator
       .page()
-      .getByRole("menuitem", { name: new RegExp(`^${name},`) })
+      .getByRole("menuitemradio", { name: new RegExp(`^${name}\\b`) })
       .click();
     await this.locator.getByTestId("person").getByText(name).waitFor();
   }

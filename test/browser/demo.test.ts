@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { freePort } from "../../bench/src/free-port.ts";
+import { mergeHistory } from "../../examples/chat/page/chat/merge-history.ts";
+import type { ChatMessage } from "../../examples/chat/src/messages.ts";
 import { sqliteDatabase } from "../postgres/storage-at.ts";
 import { DemoApp, type DemoPage, missingChromium } from "./demo-app.ts";
 
@@ -55,6 +57,12 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       expect(await alice.room("book-club").getAttribute("aria-label")).toBe("Book club");
       await alice.room("moderators").click();
       await alice.locator.getByText("Moderators is locked").waitFor();
+      await alice.locator.getByText("Alice needs “Moderate chat”.").waitFor();
+      await alice.locator.getByRole("button", { name: "Why?" }).click();
+      const explanation = demo.page.getByTestId("explanation");
+      await explanation.getByText('channel "rooms/moderators": failed').waitFor();
+      await demo.page.keyboard.press("Escape");
+      await explanation.waitFor({ state: "detached" });
       await demo.toggle("Alice", "Moderate chat").click({ force: true });
       await alice.message("Two reports this week. Both are settled.").waitFor();
       // The other person has chosen another room.
@@ -67,18 +75,55 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await mo.room("moderators").click();
       await mo.message("Two reports this week. Both are settled.").waitFor();
       await demo.toggle("Mo", "Use chat").click({ force: true });
-      expect(await demo.turnOff("Mo", "Group Moderators")).toBe(
-        "What this ends Mo loses “Moderate chat”. Mo leaves the room Moderators. Cancel Revoke",
+      expect(await demo.turnOff("Mo", "In group Moderators")).toBe(
+        "Revoke Mo’s membership of Moderators? Mo loses “Moderate chat”. Mo leaves the room Moderators. Cancel Revoke",
       );
       const ended = mo.locator.getByTestId("access-ended");
       await ended.getByText("Mo’s access to Moderators has ended").waitFor();
-      await ended.getByText("is still open").waitFor();
+      await ended
+        .getByText(/^Removed from the room \d+ ms after the change\. The connection stays open/)
+        .waitFor();
       await mo.reaches("open");
       await mo.message("Two reports this week. Both are settled.").waitFor();
-      await demo.toggle("Mo", "Group Moderators").click({ force: true });
+      await demo.toggle("Mo", "In group Moderators").click({ force: true });
       await ended.waitFor({ state: "detached" });
       await mo.say("back again");
       await mo.message("back again").waitFor();
+    });
+
+    test("sends with Enter, and breaks the line with Shift+Enter", async () => {
+      const demo = await opened();
+      const [alice, mo] = [demo.pane("left"), demo.pane("right")];
+      await alice.locator.getByTestId("composer").fill("first line");
+      await demo.page.keyboard.press("Shift+Enter");
+      await demo.page.keyboard.type("second line");
+      await demo.page.keyboard.press("Enter");
+      await mo.locator
+        .getByTestId("message-text")
+        .filter({ hasText: /^first line\nsecond line$/ })
+        .waitFor();
+      expect(await alice.locator.getByTestId("composer").inputValue()).toBe("");
+    });
+
+    test("keeps the times of the first messages when the demo is reset", async () => {
+      const timesOf = async () => {
+        const demo = await opened();
+        return demo.pane("left").message("Morning! The release goes out at noon.").innerText();
+      };
+      expect(await timesOf()).toBe(await timesOf());
+    });
+
+    test("merges the history with the messages that arrive or are deleted while it is requested", () => {
+      const [one, two, three] = [1, 2, 3].map((id) => ({
+        id,
+        room: "general",
+        message: `message ${id}`,
+        username: "Alice",
+        user_id: "alice",
+        created_at: "2026-01-01T00:00:00.000Z",
+      })) as [ChatMessage, ChatMessage, ChatMessage];
+      const merged = mergeHistory([one, two], { arrived: [two, three], deleted: new Set([1]) });
+      expect(merged).toEqual([two, three]);
     });
 
     test("signs in as another person, and signs out", async () => {
@@ -92,7 +137,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await left.locator.getByTestId("sign-in").waitFor();
       await demo.pane("right").reaches("open");
       await demo.page.reload();
-      await left.locator.getByRole("button", { name: /^Eve,/ }).click();
+      await left.locator.getByRole("button", { name: /^Eve\b/ }).click();
       await left.reaches("denied");
     });
   });
@@ -103,7 +148,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       const [alice, mo] = [demo.pane("left"), demo.pane("right")];
       await alice.message("Of course. I'll show you a draft first.").waitFor();
       expect(await demo.turnOff("Alice", "Use chat")).toBe(
-        "What this ends Alice loses “Use chat”. One socket of Alice will be closed. Cancel Revoke",
+        "Revoke “Use chat” from Alice? Closes 1 connection of Alice. Cancel Revoke",
       );
       await alice.reaches("denied");
       const ended = alice.locator.getByTestId("access-ended");
@@ -125,8 +170,17 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await explanation.getByText("Alice has neither.", { exact: false }).waitFor();
       await demo.page.keyboard.press("Escape");
 
+      // The notice stays when another room is selected.
+      await alice.room("random").click();
+      await alice.locator.getByText("Random is locked").waitFor();
+      await ended.getByText("Alice’s access to this chat has ended").waitFor();
+      await alice.room("general").click();
+
       await demo.toggle("Alice", "Use chat").click({ force: true });
       await alice.reaches("open");
+      await expect
+        .poll(() => demo.page.getByTestId("access-Alice").getByTestId("summary").innerText())
+        .toBe("member, connected");
       await alice.message("without alice").waitFor();
       await alice.say("I am back");
       await mo.message("I am back").waitFor();
@@ -148,8 +202,12 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       expect(await eve.locator.getByTestId("access-ended").count()).toBe(0);
       await app.turn("Eve", { permission: CHAT, isOn: true, seconds: 3 });
       await eve.reaches("open");
-      await demo.page.getByTestId("access-Eve").getByRole("button").first().click();
-      await demo.page.getByTestId("access-Eve").getByRole("timer").waitFor();
+      // The card of a signed-in person is open.
+      await demo.page
+        .getByTestId("access-Eve")
+        .getByRole("timer")
+        .getByText(/^0:0\d$/)
+        .waitFor();
       await eve.locator.getByText("Eve’s access to this chat has ended").waitFor();
       await demo.page.getByTestId("access-Eve").getByRole("timer").waitFor({ state: "detached" });
       await demo
@@ -158,9 +216,26 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
         .waitFor();
     });
 
-    test("offers durations for a grant", async () => {
+    test("says that a permission is held through a group, or as a superuser", async () => {
       const demo = await opened();
-      await demo.page.getByRole("button", { name: "Give Alice “Moderate chat” for a limited time" }).click();
+      const heldBy = (name: string) => demo.page.getByTestId(`access-${name}`).getByTestId("held");
+      expect(await heldBy("Mo").allInnerTexts()).toEqual(["through Moderators", "through Moderators"]);
+      await demo.pane("left").signInAs("Rita");
+      await expect.poll(() => heldBy("Rita").allInnerTexts()).toEqual(["as a superuser", "as a superuser"]);
+      await demo.pane("left").room("book-club").click();
+      await demo
+        .pane("left")
+        .locator.getByText("Superusers still need to be members of the book club.")
+        .waitFor();
+    });
+
+    test("offers durations for a grant, unless it is permanent", async () => {
+      const demo = await opened();
+      const clock = (label: string) =>
+        demo.page.getByRole("button", { name: `Give Alice “${label}” for a limited time` });
+      expect(await clock("Use chat").count()).toBe(0);
+      await clock("Moderate chat").click();
+      await demo.page.getByText("“Moderate chat” for Alice, for …").waitFor();
       await demo.page.getByRole("menuitem", { name: "1 minute" }).click();
       await demo.page.getByTestId("access-Alice").getByRole("timer").waitFor();
       expect(await demo.toggle("Alice", "Moderate chat").isChecked()).toBe(true);
@@ -170,7 +245,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       const demo = await opened();
       await demo.page.getByTestId("access-Moderators").getByRole("button").first().click();
       expect(await demo.turnOff("group Moderators", "Moderate chat")).toBe(
-        "What this ends Mo loses “Moderate chat”. Cancel Revoke",
+        "Revoke “Moderate chat” from the group Moderators? Mo loses “Moderate chat”. Cancel Revoke",
       );
       await expect
         .poll(() => demo.pane("right").room("moderators").getAttribute("aria-label"))
@@ -184,7 +259,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await alice.room("book-club").click();
       await alice.message("I have finished chapter 3. No spoilers, please.").waitFor();
       expect(await demo.turnOff("Alice", "Member of the book club")).toBe(
-        "What this ends Alice leaves the room Book club. Cancel Revoke",
+        "Revoke Alice’s membership of the book club? Alice leaves the room Book club. Cancel Revoke",
       );
       await alice.locator.getByText("Alice’s access to Book club has ended").waitFor();
       await demo.toggle("Alice", "Member of the book club").click({ force: true });
