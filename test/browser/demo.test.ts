@@ -135,6 +135,8 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await left.locator.getByTestId("person").click();
       await demo.page.getByRole("menuitem", { name: "Sign out" }).click();
       await left.locator.getByTestId("sign-in").waitFor();
+      const summary = demo.page.getByTestId("access-Rita").getByTestId("summary");
+      await expect.poll(() => summary.innerText()).toBe("superuser");
       await demo.pane("right").reaches("open");
       await demo.page.reload();
       await left.locator.getByRole("button", { name: /^Eve\b/ }).click();
@@ -235,7 +237,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
         demo.page.getByRole("button", { name: `Give Alice “${label}” for a limited time` });
       expect(await clock("Use chat").count()).toBe(0);
       await clock("Moderate chat").click();
-      await demo.page.getByText("“Moderate chat” for Alice, for …").waitFor();
+      await demo.page.getByText(/^“Moderate chat” for Alice, for\s…$/).waitFor();
       await demo.page.getByRole("menuitem", { name: "1 minute" }).click();
       await demo.page.getByTestId("access-Alice").getByRole("timer").waitFor();
       expect(await demo.toggle("Alice", "Moderate chat").isChecked()).toBe(true);

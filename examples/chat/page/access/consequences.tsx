@@ -29,7 +29,9 @@ export function Consequences({ question, change, lost, onConfirm, onCancel }: Pr
           ))}
           {sentences.length === 0 && (
             <List.Item>
-              {data.length === 0 ? "No access is lost." : "No open connection is affected."}
+              {data.length === 0 && change.kind !== "book-club"
+                ? "No access is lost."
+                : "No open connection is affected."}
             </List.Item>
           )}
         </List>

@@ -51,6 +51,7 @@ export function PersonAccess({ person }: { readonly person: Person }) {
         of={name}
         question={`Revoke ${name}’s membership of the book club?`}
         isOn={isBookClubMember}
+        previewSide="top"
         note={isSuperuser ? "checked by the app, also for superusers" : "checked by the app itself"}
         change={(isOn) => ({ kind: "book-club", user: id, isOn })}
       />
@@ -59,6 +60,7 @@ export function PersonAccess({ person }: { readonly person: Person }) {
         of={name}
         question={`Revoke “Superuser” from ${name}?`}
         isOn={isSuperuser}
+        previewSide="top"
         change={(isOn) => ({ kind: "superuser", user: id, isOn })}
       />
     </div>

@@ -23,6 +23,8 @@ interface Props {
   readonly change: (isOn: boolean, seconds?: number) => Switch;
   /** Whether it can be turned on for a limited time. */
   readonly isTimed?: boolean;
+  /** Where the preview is placed. Above the last rows of a card, it does not cover the next card. */
+  readonly previewSide?: "top" | "bottom";
 }
 
 const DURATIONS = [
@@ -33,7 +35,8 @@ const DURATIONS = [
 
 /** A permission, group or flag as a switch. Turning it off shows first what that ends. */
 export function SwitchRow(props: Props) {
-  const { label, of, question, isOn, until = null, note, source, change, isTimed = false } = props;
+  const { label, of, question, isOn, until = null, note, source, change } = props;
+  const { isTimed = false, previewSide = "bottom" } = props;
   const turn = useTurn();
   const id = useId();
   const [isAsking, setAsking] = useState(false);
@@ -78,7 +81,7 @@ export function SwitchRow(props: Props) {
       <span className={classes.clock}>
         {isTimed && !isPermanent && (
           <DurationMenu
-            title={`“${label}” for ${of}, for …`}
+            title={`“${label}” for ${of}, for\u00a0…`}
             label={`Give ${of} “${label}” for a limited time`}
             onChoose={(seconds) => apply(change(true, seconds))}
           />
@@ -87,7 +90,7 @@ export function SwitchRow(props: Props) {
       <Popover
         opened={isAsking}
         onChange={setAsking}
-        position="bottom-end"
+        position={`${previewSide}-end`}
         offset={6}
         width={264}
         shadow="md"
@@ -138,7 +141,7 @@ function DurationMenu({ title, label, onChoose }: DurationMenuProps) {
           <ClockIcon />
         </ActionIcon>
       </Menu.Target>
-      <Menu.Dropdown className={classes.dropdown} maw={264}>
+      <Menu.Dropdown className={classes.menu} maw={232}>
         <Menu.Label>{title}</Menu.Label>
         {DURATIONS.map((duration) => (
           <Menu.Item

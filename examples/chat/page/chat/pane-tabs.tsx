@@ -1,6 +1,7 @@
 import { SegmentedControl } from "@mantine/core";
 import { PANES, type Pane } from "../../src/panes.ts";
 import { useMe } from "../api/people.ts";
+import classes from "./chat.module.css";
 
 interface Props {
   readonly selected: Pane;
@@ -15,6 +16,7 @@ export function PaneTabs({ selected, onSelect }: Props) {
     <SegmentedControl
       fullWidth
       size="xs"
+      classNames={{ label: classes.paneTab }}
       aria-label="Whose chat"
       value={selected}
       onChange={(value) => onSelect(value as Pane)}

@@ -15,7 +15,10 @@ export interface Consequence {
   readonly leftRooms: readonly string[];
 }
 
-const LABELS = new Map<string, string>(PERMISSIONS.map(({ name, label }) => [name, label]));
+/** Returns the labels of permissions, in the order of the page. */
+function labelsOf(names: readonly string[] = []): readonly string[] {
+  return PERMISSIONS.filter(({ name }) => names.includes(name)).map(({ label }) => label);
+}
 
 /** Returns who would gain and lose what, without making the change. */
 export async function consequencesOf(given: Switch): Promise<readonly Consequence[]> {
@@ -28,12 +31,11 @@ export async function consequencesOf(given: Switch): Promise<readonly Consequenc
   return Promise.all(
     [...new Set(ids)].map(async (id) => {
       const user = preview.users.find((effect) => effect.user === id);
-      const labels = (names: readonly string[] = []) => names.map((name) => LABELS.get(name) ?? name);
       const left = preview.channels.filter((effect) => effect.user === id);
       return {
         person: await nameOf(id),
-        gains: labels(user?.gains),
-        loses: labels(user?.loses),
+        gains: labelsOf(user?.gains),
+        loses: labelsOf(user?.loses),
         closedConnections: preview.connections.filter((effect) => effect.user === id).length,
         leftRooms: [...new Set(left.map(({ channel }) => titles.get(channel) ?? channel))],
       };
