@@ -190,7 +190,8 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
 
     test("changes nothing when the preview is canceled", async () => {
       const demo = await opened();
-      await demo.toggle("Alice", "Use chat").click({ force: true });
+      // The label is part of the switch.
+      await demo.page.getByTestId("access-Alice").getByText("Use chat").click();
       await demo.page.getByTestId("preview").getByRole("button", { name: "Cancel" }).click();
       expect(await demo.toggle("Alice", "Use chat").isChecked()).toBe(true);
       await demo.pane("left").reaches("open");

@@ -97,6 +97,8 @@ export function SwitchRow(props: Props) {
         withArrow
         trapFocus
         returnFocus
+        // With roles, the popover replaces the id of the switch, which its label needs.
+        withRoles={false}
       >
         <Popover.Target>
           <Toggle
@@ -111,7 +113,7 @@ export function SwitchRow(props: Props) {
             onChange={() => (isOn ? setAsking(true) : apply(change(true)))}
           />
         </Popover.Target>
-        <Popover.Dropdown aria-label={question} className={classes.dropdown}>
+        <Popover.Dropdown role="dialog" aria-label={question} className={classes.dropdown}>
           {isAsking && (
             <Consequences
               question={question}
