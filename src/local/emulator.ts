@@ -95,7 +95,6 @@ export class LocalGateway {
   readonly #inspector: Inspector | undefined;
   readonly #onError: Settings["onError"];
   #closing: Promise<void> | undefined;
-  #isClosed = false;
 
   constructor(listener: Listener, settings: Settings) {
     const { apiId, stage, host, stages, tls, onError } = settings;
@@ -227,14 +226,13 @@ export class LocalGateway {
     this.#sockets.rejectUpgrades();
     await Promise.all([...this.#stages].map(({ connections }) => connections.endAll()));
     await this.#integrations.close(SHUTDOWN_MS);
-    this.#isClosed = true;
     this.#listener.cut();
     await listenerClosed;
   }
 
   #report(error: unknown, where: string): void {
     // A client that connected during the shutdown causes an event that no backend receives.
-    if (this.#isClosed) return;
+    if (this.#integrations.isClosed) return;
     try {
       this.#onError(error, where);
     } catch {

@@ -72,6 +72,11 @@ export class Integrations {
     }
   }
 
+  /** Whether no integration runs anymore, because the gateway has closed. */
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
   /** Waits up to `graceMs` milliseconds for running integrations, and then aborts them. */
   async close(graceMs: number): Promise<void> {
     const deadline = performance.now() + graceMs;

@@ -128,7 +128,7 @@ describe.skipIf(missingChromium)(`the live panel of the demo${missingChromium}`,
     await mo.room("moderators").click();
     await mo.message("Two reports this week. Both are settled.").waitFor();
     await app.turn("Mo", { permission: CHAT, isOn: true });
-    await demo.turnOff("Mo", "Group Moderators");
+    await demo.turnOff("Mo", "In group Moderators");
     await demo.lines("Mo lost Moderators").first().waitFor();
     const watching = await app.openAsIs();
     onTestFinished(() => watching.close());

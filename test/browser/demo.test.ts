@@ -60,7 +60,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       await alice.locator.getByText("Alice needs “Moderate chat”.").waitFor();
       await alice.locator.getByRole("button", { name: "Why?" }).click();
       const explanation = demo.page.getByTestId("explanation");
-      await explanation.getByText('channel "rooms/moderators": failed').waitFor();
+      await explanation.getByText("Room Moderators: failed").waitFor();
       await demo.page.keyboard.press("Escape");
       await explanation.waitFor({ state: "detached" });
       await demo.toggle("Alice", "Moderate chat").click({ force: true });
@@ -379,7 +379,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
       expect(await attempt({})).toEqual(isUsed);
       expect(await attempt({ PORT: String(await freePort()) })).toEqual(isUsed);
       for (const bad of ["x", "0", "70000", "1.5", "-1"]) {
-        const isInvalid = { code: 1, text: expect.stringMatching(/^PORT=.* is no port\..*\n$/) };
+        const isInvalid = { code: 1, text: expect.stringMatching(/^PORT=.* is not a port number\..*\n$/) };
         expect(await attempt({ PORT: bad })).toEqual(isInvalid);
       }
     });

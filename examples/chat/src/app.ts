@@ -18,8 +18,6 @@ import { ownHosts, ownOrigins } from "./settings.ts";
 /** The folder of the built page. */
 const PAGE = fileURLToPath(new URL("../dist/page/", import.meta.url));
 
-export type { PageConfig as GatewayAddresses };
-
 /** Creates the HTTP app. */
 export function makeApp(config: PageConfig): Hono {
   const app = new Hono();

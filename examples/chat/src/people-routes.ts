@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import type { Decision } from "sallyport";
 import { sessionOf } from "./auth.ts";
+import { VIEW } from "./page-contract.ts";
 import { PERMISSIONS } from "./permissions.ts";
 import { listRooms } from "./rooms.ts";
 import { sallyport } from "./sallyport.ts";
@@ -29,9 +30,7 @@ export interface Me {
   readonly canDelete: boolean;
 }
 
-const VIEW = "/ws/chat";
-
-/** `GET /api/me?pane=left` returns the person, or null if nobody is signed in. */
+/** `GET /api/me?pane=left` returns the person, or null if no user is signed in. */
 export const peopleRoutes = new Hono().get("/", async (context) => {
   const session = await sessionOf(context.req.raw);
   if (!session) return context.json(null);

@@ -9,7 +9,7 @@ export function portFrom(name: "PORT" | "GATEWAY_PORT", fallback: number): numbe
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65_535) return port;
   throw new Error(
-    `${name}=${text} is no port. Set it to a whole number from 1 to 65535, such as ${name}=${fallback}.`,
+    `${name}=${text} is not a port number. Set it to a whole number from 1 to 65535, such as ${name}=${fallback}.`,
   );
 }
 

@@ -1,12 +1,10 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import type { GatewayAddresses } from "../../src/app.ts";
+import { DEMO_PASSWORD, type PageConfig } from "../../src/page-contract.ts";
 import type { Pane } from "../../src/panes.ts";
 import type { Me } from "../../src/people-routes.ts";
 import { request } from "./http.ts";
 
-const PASSWORD = "sallyport-demo";
-
-/** Returns the person of a pane, or null if nobody is signed in. */
+/** Returns the person of a pane, or null if no user is signed in. */
 export function useMe(pane: Pane) {
   return useQuery({ queryKey: ["me", pane], queryFn: () => request<Me | null>(`/api/me?pane=${pane}`) });
 }
@@ -14,7 +12,7 @@ export function useMe(pane: Pane) {
 export function useConfig() {
   return useQuery({
     queryKey: ["config"],
-    queryFn: () => request<GatewayAddresses>("/api/config"),
+    queryFn: () => request<PageConfig>("/api/config"),
     staleTime: Number.POSITIVE_INFINITY,
   });
 }
@@ -24,7 +22,7 @@ export function useSignIn(pane: Pane) {
   const queryClient = useQueryClient();
   return useMutation({
     mutationFn: (email: string) =>
-      request(`/api/auth/${pane}/sign-in/email?pane=${pane}`, { email, password: PASSWORD }),
+      request(`/api/auth/${pane}/sign-in/email?pane=${pane}`, { email, password: DEMO_PASSWORD }),
     onSettled: () => queryClient.invalidateQueries({ queryKey: ["me", pane] }),
   });
 }

@@ -12,7 +12,7 @@ interface Props {
   readonly reference: string;
 }
 
-/** Says that access has ended while the page was open, how fast, and why. */
+/** Shows that access has ended while the page was open, after what time, and for what reason. */
 export function AccessEnded({ person, place, isSocketOpen, reference }: Props) {
   const closedAfterMs = useClosed(reference)?.afterMs;
   const removedAfterMs = useRemovedAfterMs(reference);

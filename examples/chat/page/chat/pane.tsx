@@ -1,5 +1,6 @@
 import { Box, Group, Paper, Skeleton, Stack, Text, Title } from "@mantine/core";
 import { useState } from "react";
+import { VIEW } from "../../src/page-contract.ts";
 import type { Pane as PaneName } from "../../src/panes.ts";
 import type { Me, RoomState } from "../../src/people-routes.ts";
 import { usePublishConnection } from "../api/connections.ts";
@@ -10,7 +11,7 @@ import { PersonMenu } from "./person-menu.tsx";
 import { Place } from "./place.tsx";
 import { RoomList } from "./room-list.tsx";
 import { SignIn } from "./sign-in.tsx";
-import { SallyportProvider, useSocket, VIEW } from "./socket.ts";
+import { SallyportProvider, useSocket } from "./socket.ts";
 import { useFirstSignIn } from "./use-first-sign-in.ts";
 import { useReturn } from "./use-return.ts";
 

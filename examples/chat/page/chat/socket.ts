@@ -7,8 +7,6 @@ export type Pushed =
   | ({ readonly type: "chat_message" } & ChatMessage)
   | { readonly type: "message_deleted"; readonly id: number };
 
-export const VIEW = "/ws/chat";
-
 export const { SallyportProvider, useSocket, useCall, useMessages } = createSallyportReact<
   ChatView,
   Pushed

@@ -6,7 +6,7 @@ import { useSignIn } from "../api/people.ts";
 /**
  * Signs a person in when the page is opened for the first time, so that there is something to see.
  *
- * @param me the signed-in person, null for nobody, or undefined if that is not known yet
+ * @param me the signed-in person, null for no user, or undefined if that is not known yet
  * @returns whether it is signing in
  */
 export function useFirstSignIn(pane: Pane, email: string, me: Me | null | undefined): boolean {

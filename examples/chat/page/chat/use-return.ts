@@ -4,7 +4,7 @@ import { useSocket } from "./socket.ts";
 
 /**
  * Connects again as soon as a room is unlocked. The client does this by itself after at most 30 seconds.
- * The page knows it at once, because it receives all changes of permissions.
+ * The page receives each change of permissions, so it connects again without this wait.
  */
 export function useReturn({ isLocked }: RoomState): void {
   const { denial, reconnect } = useSocket();

@@ -1,8 +1,8 @@
-import { Button, Group, Modal, Text, Timeline } from "@mantine/core";
+import { Button, Group, Modal, Text } from "@mantine/core";
 import { useState } from "react";
 import type { RoomState } from "../../src/people-routes.ts";
-import { CheckIcon, CrossIcon } from "../icons.tsx";
-import { reasonOf } from "../live/explanation.tsx";
+import { ReasonList } from "../live/reason-list.tsx";
+import { reasonsOf } from "../live/reasons.ts";
 import classes from "./chat.module.css";
 
 interface Props {
@@ -30,21 +30,7 @@ export function WhyLocked({ room, person }: Props) {
             <Text size="sm" mb="md">
               {person} has to pass each of these checks.
             </Text>
-            <Timeline bulletSize={22} lineWidth={2} active={-1}>
-              {room.steps.map((step, index) => (
-                <Timeline.Item
-                  // biome-ignore lint/suspicious/noArrayIndexKey: the order of the checks does not change
-                  key={index}
-                  title={
-                    <Text size="sm" fw={600}>{`${step.what}: ${step.allowed ? "passed" : "failed"}`}</Text>
-                  }
-                  bullet={step.allowed ? <CheckIcon size={14} /> : <CrossIcon size={14} />}
-                  color={step.allowed ? "harbor" : "red"}
-                >
-                  <Text size="sm">{reasonOf(step)}</Text>
-                </Timeline.Item>
-              ))}
-            </Timeline>
+            <ReasonList reasons={reasonsOf(room.steps, person)} />
           </Modal.Body>
         </Modal.Content>
       </Modal.Root>

@@ -61,7 +61,7 @@ export function changeTitle({ person, change }: ChangeEntry): string {
     case "remove-from-group":
       return `${holder} left ${group}`;
     case "set-superuser":
-      return details.superuser ? `${holder} is a superuser` : `${holder} is no superuser any more`;
+      return details.superuser ? `${holder} is a superuser` : `${holder} is no longer a superuser`;
     case "recheck":
       return `Rooms of ${holder} checked again`;
     case "end-session":

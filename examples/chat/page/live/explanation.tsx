@@ -2,13 +2,14 @@ import { Badge, Button, Code, CopyButton, Group, Modal, Stack, Text } from "@man
 import { useEffect } from "react";
 import { useConfig } from "../api/people.ts";
 import { useGuide } from "../guide-progress.ts";
-import { CheckIcon, CopyIcon, CrossIcon } from "../icons.tsx";
+import { CheckIcon, CopyIcon } from "../icons.tsx";
 import { changeTitle } from "./describe.ts";
 import { outcomeOf, questionOf } from "./explanation-words.ts";
 import classes from "./live.module.css";
 import { useChange } from "./live-provider.tsx";
 import type { DecisionEntry } from "./live-store.ts";
-import { type Reason, reasonsOf } from "./reasons.ts";
+import { ReasonList } from "./reason-list.tsx";
+import { reasonsOf } from "./reasons.ts";
 
 interface Props {
   /** The decision to explain, or undefined to close the dialog. */
@@ -48,7 +49,7 @@ function ExplanationText({ entry }: { readonly entry: DecisionEntry }) {
   const { decision } = entry;
   const cause = useChange(decision.change);
   const { label, color } = outcomeOf(decision);
-  const reasons = reasonsOf(entry);
+  const reasons = reasonsOf(decision.steps, entry.person ?? "The client");
   const hasFailed = reasons.some(({ isPassed }) => !isPassed);
   return (
     <Stack gap="sm" data-testid="explanation">
@@ -61,13 +62,7 @@ function ExplanationText({ entry }: { readonly entry: DecisionEntry }) {
         </Text>
       </Group>
       {decision.verdict === "denied" && !hasFailed && <Text size="sm">{decision.message}</Text>}
-      {reasons.length > 0 && (
-        <ol className={classes.reasons}>
-          {reasons.map((reason) => (
-            <ReasonItem key={reason.code + reason.isPassed} reason={reason} />
-          ))}
-        </ol>
-      )}
+      <ReasonList reasons={reasons} />
       {decision.change !== undefined && (
         <Text size="sm">
           Caused by:{" "}
@@ -76,41 +71,6 @@ function ExplanationText({ entry }: { readonly entry: DecisionEntry }) {
       )}
       <Command reference={decision.reference} />
     </Stack>
-  );
-}
-
-function ReasonItem({ reason: { label, code, isPassed, parts } }: { readonly reason: Reason }) {
-  return (
-    <li className={classes.reason} data-passed={isPassed}>
-      <span className={classes.icon}>{isPassed ? <CheckIcon /> : <CrossIcon />}</span>
-      <div>
-        <Text size="sm" fw={600}>
-          {label}: {isPassed ? "passed" : "failed"} <Name>{code}</Name>
-        </Text>
-        <Text size="sm">
-          {parts.map(({ text, code: name }) => (
-            <span key={text}>
-              {text}
-              {name && (
-                <>
-                  {" "}
-                  <Name>{name}</Name>
-                </>
-              )}
-            </span>
-          ))}
-        </Text>
-      </div>
-    </li>
-  );
-}
-
-/** A name of the code of the app. */
-function Name({ children }: { readonly children: string }) {
-  return (
-    <Text span size="xs" c="dimmed" ff="monospace" fw={400}>
-      {children}
-    </Text>
   );
 }
 

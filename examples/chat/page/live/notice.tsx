@@ -12,7 +12,7 @@ interface Props {
   readonly onShow: (pane: Pane) => void;
 }
 
-/** Says that access ended, while a phone shows another panel than the chat. */
+/** Shows that access ended, while a phone shows another panel than the chat. */
 export function Notice({ onShow }: Props) {
   const [openedAt] = useState(Date.now);
   const [dismissed, dismiss] = useState<LiveEntry>();

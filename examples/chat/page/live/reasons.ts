@@ -1,4 +1,4 @@
-import type { DecisionEntry } from "./live-store.ts";
+import type { DecisionStep } from "sallyport";
 import { labelOf, placeOf } from "./words.ts";
 
 /** A check of a decision, in words. */
@@ -16,24 +16,22 @@ interface Part {
   readonly code?: string;
 }
 
-type Step = DecisionEntry["decision"]["steps"][number];
-
-/** Returns the checks of a decision in their order. A check that ran twice with one result is one. */
-export function reasonsOf({ person, decision }: DecisionEntry): readonly Reason[] {
+/**
+ * Returns the checks of a decision in their order. A check that ran twice with one result is one.
+ *
+ * @param who the name of the person
+ */
+export function reasonsOf(steps: readonly DecisionStep[], who: string): readonly Reason[] {
   const reasons = new Map<string, Reason>();
-  for (const step of decision.steps) {
-    const reason = {
-      ...namesOf(step),
-      isPassed: step.allowed,
-      parts: partsOf(step, person ?? "The client"),
-    };
+  for (const step of steps) {
+    const reason = { ...namesOf(step), isPassed: step.allowed, parts: partsOf(step, who) };
     reasons.set(JSON.stringify(reason), reason);
   }
   return [...reasons.values()];
 }
 
 /** Returns the label and the name of a step such as `authorize of channel "rooms/general"`. */
-function namesOf({ what, kind }: Step): { label: string; code: string } {
+function namesOf({ what, kind }: DecisionStep): { label: string; code: string } {
   const channel = /channel "([^"]*)"/.exec(what)?.[1];
   const handler = /\.(\w+)/.exec(what)?.[1];
   const label =
@@ -43,7 +41,7 @@ function namesOf({ what, kind }: Step): { label: string; code: string } {
   return { label: what.startsWith("sending") ? `Sending to ${placeOf(channel)}` : label, code };
 }
 
-function partsOf(step: Step, who: string): readonly Part[] {
+function partsOf(step: DecisionStep, who: string): readonly Part[] {
   if (step.kind === "authorize")
     return [
       {
@@ -67,7 +65,7 @@ function partsOf(step: Step, who: string): readonly Part[] {
   return [...needs, { text: `. ${who} has ${heldText(step, groups.flat().length)}.` }];
 }
 
-function heldText({ subject, held }: Extract<Step, { kind: "rule" }>, count: number): string {
+function heldText({ subject, held }: Extract<DecisionStep, { kind: "rule" }>, count: number): string {
   if (subject.isSuperuser) return "every permission as a superuser";
   if (held.length > 0)
     return [...new Set(held.map(({ group }) => group))]

@@ -43,7 +43,7 @@ export async function consequencesOf(given: Switch): Promise<readonly Consequenc
   );
 }
 
-/** Sallyport does not know the members of the book club, so the chat finds the connections itself. */
+/** The members of the book club are not stored in Sallyport, so the chat finds the connections itself. */
 async function bookClubPreview({ user, isOn }: { user: string; isOn: boolean }) {
   const channel = `rooms/${BOOK_CLUB}`;
   const open = isOn ? [] : await sallyport.listConnections({ user, channel });
