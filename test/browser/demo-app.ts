@@ -32,9 +32,11 @@ export class DemoApp {
     this.#folder = folder;
   }
 
-  static async start(): Promise<DemoApp> {
+  /** @param database the path of the database. Default: a file in a temporary folder */
+  static async start(database?: string): Promise<DemoApp> {
     const app = new DemoApp(await mkdtemp(join(tmpdir(), "sallyport-demo-")));
     await app.choosePorts(await freePort(), await freePort());
+    if (database !== undefined) app.#env.DATABASE = database;
     const args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"];
     app.#browser = await chromium.launch({
       executablePath,

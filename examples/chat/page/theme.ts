@@ -34,5 +34,9 @@ export const variables: CSSVariablesResolver = ({ colors }) => ({
     "--mantine-color-red-light-color": colors.red[9],
     "--mantine-color-yellow-light-color": "#7a5200",
   },
-  dark: { "--mantine-color-dimmed": colors.dark[1] },
+  dark: {
+    "--mantine-color-dimmed": colors.dark[1],
+    "--mantine-color-orange-light": "#3a2412",
+    "--mantine-color-orange-light-color": "#ffb56b",
+  },
 });

@@ -17,10 +17,15 @@ interface Props {
 export function MessageList({ messages, isLoading, isPast, myId, canDelete }: Props) {
   const viewport = useRef<HTMLDivElement>(null);
   const newest = messages.at(-1)?.id;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new message or notice scrolls the list
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new message scrolls the list
+  useEffect(() => scrollToEnd(viewport.current), [newest]);
+  // A notice below the list makes it smaller.
   useEffect(() => {
-    viewport.current?.scrollTo({ top: viewport.current.scrollHeight });
-  }, [newest, isPast]);
+    if (!viewport.current) return;
+    const observer = new ResizeObserver(() => scrollToEnd(viewport.current));
+    observer.observe(viewport.current);
+    return () => observer.disconnect();
+  }, []);
   return (
     <div
       ref={viewport}
@@ -51,4 +56,8 @@ export function MessageList({ messages, isLoading, isPast, myId, canDelete }: Pr
       </ol>
     </div>
   );
+}
+
+function scrollToEnd(viewport: HTMLElement | null): void {
+  viewport?.scrollTo({ top: viewport.scrollHeight });
 }

@@ -57,9 +57,9 @@ export function changeTitle({ person, change }: ChangeEntry): string {
     case "expired":
       return permission ? `${label} of ${holder} ended` : `${holder}’s time in ${group} ended`;
     case "add-to-group":
-      return `${holder} joined ${group}`;
+      return `${holder} added to group ${group}`;
     case "remove-from-group":
-      return `${holder} left ${group}`;
+      return `${holder} removed from group ${group}`;
     case "set-superuser":
       return details.superuser ? `${holder} is a superuser` : `${holder} is no longer a superuser`;
     case "recheck":
