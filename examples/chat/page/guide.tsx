@@ -7,9 +7,9 @@ import { useLiveValue } from "./live/live-provider.tsx";
 import type { LiveEntry } from "./live/live-store.ts";
 
 const STEPS = [
-  "Turn off “Use chat” of Alice and confirm.",
-  "See her chat close, and press “Why?”.",
-  "Open any line in Live.",
+  "In Access, turn off “Use chat” of Alice, and confirm.",
+  "In her chat, press “Why?”.",
+  "In Live, open a line with an arrow.",
 ];
 
 /** Returns whether the guide is closed. It stays closed when the page is opened again. */

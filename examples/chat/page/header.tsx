@@ -39,7 +39,7 @@ export function Header({ isGuideOpen, onOpenGuide }: Props) {
               Demo of Sallyport: a library that checks WebSocket permissions behind AWS API Gateway, and
               closes connections when access ends.
             </span>
-            <span className={classes.short}>WebSocket permissions behind AWS API Gateway</span>
+            <span className={classes.short}>Ends WebSocket access at once</span>
           </Text>
         </div>
       </Group>

@@ -1,4 +1,4 @@
-import { ActionIcon, Menu, Popover, Text, Switch as Toggle } from "@mantine/core";
+import { Button, Menu, Popover, Text, Switch as Toggle } from "@mantine/core";
 import { useId, useState } from "react";
 import { type Switch, useTurn } from "../api/access.ts";
 import { CheckIcon, ClockIcon } from "../icons.tsx";
@@ -57,7 +57,7 @@ export function SwitchRow(props: Props) {
           {isHeldOtherwise && (
             <span className={classes.held} data-testid="held">
               <CheckIcon size={13} />
-              {source}
+              on, {source}
             </span>
           )}
           {isOn && source && (
@@ -82,7 +82,7 @@ export function SwitchRow(props: Props) {
         {isTimed && !isPermanent && (
           <DurationMenu
             title={`“${label}” for ${of}, for\u00a0…`}
-            label={`Give ${of} “${label}” for a limited time`}
+            label={`Give ${of} “${label}” for…`}
             onChoose={(seconds) => apply(change(true, seconds))}
           />
         )}
@@ -139,9 +139,17 @@ function DurationMenu({ title, label, onChoose }: DurationMenuProps) {
   return (
     <Menu position="bottom-end" withArrow shadow="md">
       <Menu.Target>
-        <ActionIcon variant="subtle" color="gray" className={classes.touch} aria-label={label}>
-          <ClockIcon />
-        </ActionIcon>
+        <Button
+          variant="subtle"
+          color="gray"
+          size="compact-xs"
+          px={4}
+          className={classes.touch}
+          leftSection={<ClockIcon size={13} />}
+          aria-label={label}
+        >
+          for…
+        </Button>
       </Menu.Target>
       <Menu.Dropdown className={classes.menu} maw={232}>
         <Menu.Label>{title}</Menu.Label>

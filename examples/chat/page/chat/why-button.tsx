@@ -11,7 +11,7 @@ export function WhyButton({ reference }: { readonly reference: string }) {
   if (!decision) return null;
   return (
     <>
-      <Button size="compact-xs" variant="default" className={classes.touch} onClick={() => setOpen(true)}>
+      <Button size="compact-sm" variant="default" className={classes.touch} onClick={() => setOpen(true)}>
         Why?
       </Button>
       <Explanation entry={isOpen ? decision : undefined} onClose={() => setOpen(false)} />

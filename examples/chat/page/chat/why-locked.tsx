@@ -15,7 +15,7 @@ export function WhyLocked({ room, person }: Props) {
   const [isOpen, setOpen] = useState(false);
   return (
     <>
-      <Button size="compact-xs" variant="default" className={classes.touch} onClick={() => setOpen(true)}>
+      <Button size="compact-sm" variant="default" className={classes.touch} onClick={() => setOpen(true)}>
         Why?
       </Button>
       <Modal.Root opened={isOpen} onClose={() => setOpen(false)} centered>

@@ -58,7 +58,7 @@ function ExplanationText({ entry }: { readonly entry: DecisionEntry }) {
           {label}
         </Badge>
         <Text size="sm" c="dimmed">
-          {clock.format(entry.at)}, in {decision.tookMs.toFixed(1)} ms
+          {clock.format(entry.at)}, decided in {decision.tookMs.toFixed(1)} ms
         </Text>
       </Group>
       {decision.verdict === "denied" && !hasFailed && <Text size="sm">{decision.message}</Text>}
@@ -87,7 +87,7 @@ function Command({ reference }: { readonly reference: string }) {
         <CopyButton value={command}>
           {({ copied, copy }) => (
             <Button
-              size="compact-xs"
+              size="compact-sm"
               variant="default"
               leftSection={copied ? <CheckIcon size={12} /> : <CopyIcon size={12} />}
               onClick={copy}

@@ -25,14 +25,8 @@ function ReasonItem({ reason: { label, code, isPassed, parts } }: { readonly rea
         </Text>
         <Text size="sm">
           {parts.map(({ text, code: name }) => (
-            <span key={text}>
-              {text}
-              {name && (
-                <>
-                  {" "}
-                  <Name>{name}</Name>
-                </>
-              )}
+            <span key={text} className={classes.part}>
+              {text} {name && <Name>{name}</Name>}
             </span>
           ))}
         </Text>

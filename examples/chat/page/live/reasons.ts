@@ -58,11 +58,11 @@ function partsOf(step: DecisionStep, who: string): readonly Part[] {
   if (groups.length === 0) return [{ text: "Needs a signed-in user." }];
   const needs = groups.flatMap((names, group) =>
     names.map((name, index) => {
-      const word = index > 0 ? " or " : group > 0 ? " and " : "Needs ";
+      const word = index > 0 ? "or " : group > 0 ? "and " : "Needs ";
       return { text: word + labelOf(name), code: name };
     }),
   );
-  return [...needs, { text: `. ${who} has ${heldText(step, groups.flat().length)}.` }];
+  return [...needs, { text: `${who} has ${heldText(step, groups.flat().length)}.` }];
 }
 
 function heldText({ subject, held }: Extract<DecisionStep, { kind: "rule" }>, count: number): string {
