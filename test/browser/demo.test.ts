@@ -234,8 +234,7 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
 
     test("offers durations for a grant, unless it is permanent", async () => {
       const demo = await opened();
-      const clock = (label: string) =>
-        demo.page.getByRole("button", { name: `Give Alice “${label}” for…` });
+      const clock = (label: string) => demo.page.getByRole("button", { name: `Give Alice “${label}” for…` });
       expect(await clock("Use chat").count()).toBe(0);
       await clock("Moderate chat").click();
       await demo.page.getByText(/^“Moderate chat” for Alice, for\s…$/).waitFor();
