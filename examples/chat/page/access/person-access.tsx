@@ -10,6 +10,14 @@ function sourceOf({ groups }: Person["permissions"][number], isSuperuser: boolea
   return groups.length > 0 ? `through ${groups.join(", ")}` : undefined;
 }
 
+/** Says who checks the members of the book club, and what a member lacks. */
+function bookClubNote({ permissions, isSuperuser, isBookClubMember }: Person): string {
+  if (isSuperuser) return "checked by the app, also for superusers";
+  const [useChat] = permissions;
+  const canChat = useChat?.isGranted || (useChat?.groups.length ?? 0) > 0;
+  return isBookClubMember && !canChat ? "needs “Use chat” too" : "checked by the app itself";
+}
+
 /** The switches of a person. */
 export function PersonAccess({ person }: { readonly person: Person }) {
   const { id, name, permissions, groups, isSuperuser, isBookClubMember } = person;
@@ -52,7 +60,7 @@ export function PersonAccess({ person }: { readonly person: Person }) {
         question={`Revoke ${name}’s membership of the book club?`}
         isOn={isBookClubMember}
         previewSide="top"
-        note={isSuperuser ? "checked by the app, also for superusers" : "checked by the app itself"}
+        note={bookClubNote(person)}
         change={(isOn) => ({ kind: "book-club", user: id, isOn })}
       />
       <SwitchRow

@@ -94,7 +94,6 @@ export function SwitchRow(props: Props) {
         offset={6}
         width={264}
         shadow="md"
-        withArrow
         trapFocus
         returnFocus
         // With roles, the popover replaces the id of the switch, which its label needs.

@@ -74,7 +74,7 @@ function PersonPane({ pane, me, gatewayUrl }: PersonPaneProps) {
     >
       <Stack gap={0} h="100%" mih={0}>
         <Box px="sm" pt={8}>
-          <Title order={2} size="xs" fw={500} c="dimmed">
+          <Title order={2} size="xs" fw={500} c="dimmed" className={classes.heading}>
             What {me.name} sees
           </Title>
           <Group justify="space-between" wrap="nowrap" className={classes.header}>
