@@ -4,13 +4,13 @@ import { SwitchRow } from "./switch-row.tsx";
 
 type Person = AccessState["people"][number];
 
-/** Says why the person has a permission without a grant of its own, or undefined. */
+/** Returns why the person has a permission without a grant, or undefined. */
 function sourceOf({ groups }: Person["permissions"][number], isSuperuser: boolean): string | undefined {
   if (isSuperuser) return "as a superuser";
   return groups.length > 0 ? `through ${groups.join(", ")}` : undefined;
 }
 
-/** Says who checks the members of the book club, and what a member lacks. */
+/** Returns the note of the book club: where its members are checked, or what a member lacks. */
 function bookClubNote({ permissions, isSuperuser, isBookClubMember }: Person): string {
   if (isSuperuser) return "checked by the app, also for superusers";
   const [useChat] = permissions;
