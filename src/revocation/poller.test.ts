@@ -3,6 +3,7 @@ import { RevocationPoller } from "./poller.ts";
 
 let polls: number;
 let enforced: number;
+let restored: number;
 let isChanged: boolean;
 let isFull: boolean;
 let held: Promise<void> | undefined;
@@ -12,6 +13,7 @@ let loop: RevocationPoller;
 
 beforeEach(() => {
   vi.useFakeTimers();
+  restored = 0;
   [polls, enforced, ended, isChanged, isFull, held] = [0, 0, 0, false, false, undefined];
   const storage = {
     pollExternalChanges: async () => {
@@ -31,6 +33,9 @@ beforeEach(() => {
   const worker = {
     get isFull() {
       return isFull;
+    },
+    restore: () => {
+      restored++;
     },
     enforce: async () => {
       enforced++;
@@ -95,11 +100,11 @@ test("polls again after a notification during a poll", async () => {
   expect(await pollsIn(15)).toBe(1);
 });
 
-test("enforces nothing while the worker is full", async () => {
+test("only checks lost channels while the worker is full", async () => {
   [isFull, isChanged] = [true, true];
   loop.start();
   await pollsIn(1000);
-  expect(enforced).toBe(0);
+  expect([enforced, restored]).toEqual([0, 4]);
 });
 
 test("after stop() does not poll or listen, and cannot be started again", async () => {

@@ -161,9 +161,11 @@ export class RevocationPoller {
 
   /** Starts the worker without waiting, so that slow hooks do not delay the next check. */
   #startWork(): void {
-    this.#worker.restore();
-    // A full worker would only wait.
-    if (this.#worker.isFull) return;
+    if (this.#worker.isFull) {
+      // A full worker would only wait. Its removals do not delay the check of lost channels.
+      this.#worker.restore();
+      return;
+    }
     const working: Promise<void> = this.#worker
       .enforce()
       .catch((error) => this.#services.reports.onError(error, "revocation poller"))
