@@ -78,15 +78,17 @@ export function SwitchRow(props: Props) {
         )}
       </label>
       {isOn && until !== null && <Countdown until={until} />}
-      <span className={classes.clock}>
-        {isTimed && !isPermanent && (
-          <DurationMenu
-            title={`“${label}” for ${of}, for\u00a0…`}
-            label={`Give ${of} “${label}” for…`}
-            onChoose={(seconds) => apply(change(true, seconds))}
-          />
-        )}
-      </span>
+      {isTimed && (
+        <span className={classes.clock}>
+          {!isPermanent && (
+            <DurationMenu
+              title={`“${label}” for ${of}, for\u00a0…`}
+              label={`Give ${of} “${label}” for…`}
+              onChoose={(seconds) => apply(change(true, seconds))}
+            />
+          )}
+        </span>
+      )}
       <Popover
         opened={isAsking}
         onChange={setAsking}
@@ -144,6 +146,7 @@ function DurationMenu({ title, label, onChoose }: DurationMenuProps) {
           size="compact-xs"
           px={4}
           className={classes.touch}
+          classNames={{ section: classes.clockIcon, label: classes.clockText }}
           leftSection={<ClockIcon size={13} />}
           aria-label={label}
         >
