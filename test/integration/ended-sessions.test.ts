@@ -229,7 +229,8 @@ describe("the session id of the app", () => {
     for (const table of ["connections", "tokens"]) {
       await world.sql(`update sallyport_${table} set session_id = '${SECRET}'`);
     }
-    await world.sql("update sallyport_migrations set name = '0001_first_tables'");
+    await world.sql("delete from sallyport_migrations");
+    await world.sql("insert into sallyport_migrations (name, timestamp) values ('0001_first_tables', '')");
     await expect(world.sallyport.migrate()).rejects.toThrow(
       /^The database was created by Sallyport 0\.1 .* its tables cannot be upgraded\. Create a new database/,
     );
