@@ -106,7 +106,7 @@ export class SqlChanges implements ChangeStore {
         ? await this.#revocations.record(db, affected, number, claimedBy)
         : undefined);
     if (affected && affected.scope !== "users" && canReturnAccess(change)) {
-      await this.#recordReturn(db, affected, number);
+      await this.#recordReturn(db, affected, number, null);
     }
     const subjects = await this.#subjectsOf(db, affected, revocationId);
     if (!isTentative)
@@ -115,16 +115,19 @@ export class SqlChanges implements ChangeStore {
   }
 
   /**
-   * Adds a record with which lost channels are checked, if an open connection has lost one. Any
-   * process can dequeue it, because the change does not wait for it.
+   * Adds a record with which lost channels are checked, if an open connection has lost one.
+   *
+   * @param claimedBy id of the process that has the first lease. With null, any process can dequeue
+   *   it, because a change does not wait for it
    */
   async #recordReturn(
     db: Kysely<Tables>,
     affected: Exclude<RevocationTarget, { readonly scope: "users" }>,
     number: number,
+    claimedBy: string | null,
   ): Promise<void> {
     if (!(await this.#lostChannels.exist(db, affected))) return;
-    await this.#revocations.record(db, affected, number, null, { addsOnly: true });
+    await this.#revocations.record(db, affected, number, claimedBy, { addsOnly: true });
   }
 
   /** Returns the subjects of a change for the change log. */
@@ -181,7 +184,8 @@ export class SqlChanges implements ChangeStore {
     await this.#audit.record(db, number, audit);
     for (const subject of subjects) {
       await this.#revocations.record(db, subject, number, claimedBy);
-      await this.#recordReturn(db, subject, number);
+      // A process of an earlier version would check the channels with its own rules.
+      await this.#recordReturn(db, subject, number, claimedBy);
     }
   }
 
