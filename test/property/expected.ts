@@ -28,8 +28,31 @@ export class Expected {
   /** Consequences of changes by processes that were killed before they enforced them. */
   #orphans: { readonly due: number; readonly consequence: Consequence }[] = [];
 
+  /** The channels that sockets have lost, as `socket channel`. */
+  readonly #lost = new Map<string, { readonly socket: model.Socket; readonly channel: string }>();
+  /** Those that their users were allowed to join when the last step ended. */
+  #returned = new Set<string>();
+
   constructor(state: model.ModelState) {
     this.#state = state;
+  }
+
+  /**
+   * Returns whether a socket may be notified that it can join a channel again. A notice is sent after
+   * the change, so access may also have existed before this step.
+   */
+  mayReturn(socket: string, channel: string): boolean {
+    const key = `${socket} ${channel}`;
+    return this.#returned.has(key) || this.#returnedNow().has(key);
+  }
+
+  #returnedNow(): Set<string> {
+    const returned = [...this.#lost].filter(
+      ([, { socket, channel }]) =>
+        model.canUseView(this.#state, socket.user, socket.view) &&
+        model.canJoin(this.#state, socket.user, channel),
+    );
+    return new Set(returned.map(([key]) => key));
   }
 
   /** Returns the effects that are expected since the last call. */
@@ -37,6 +60,11 @@ export class Expected {
     const wanted = this.#wanted;
     this.#wanted = { ran: [], lines: [], closed: [] };
     return wanted;
+  }
+
+  /** Ends a step. */
+  endStep(): void {
+    this.#returned = this.#returnedNow();
   }
 
   orphan(consequence: Consequence): void {
@@ -74,6 +102,7 @@ export class Expected {
   #lostChannels(socket: model.Socket): boolean {
     const lost = socket.channels.filter((name) => !model.canJoin(this.#state, socket.user, name));
     socket.channels = socket.channels.filter((name) => !lost.includes(name));
+    for (const channel of lost) this.#lost.set(`${socket.id} ${channel}`, { socket, channel });
     if (!socket.lost) this.#wanted.lines.push(...lost.map((name) => `${socket.id} lost ${name}`));
     return lost.length > 0;
   }

@@ -44,6 +44,7 @@ export function lineOf({ socket, frame }: Arrived): string {
   if (Object.keys(others).length > 0)
     return `${socket} receives unexpected fields: ${JSON.stringify(others)}`;
   if (type === "note") return `${socket} receives ${n}`;
+  if (type === "sallyport.restored") return `${socket} can join ${channel} again`;
   return `${socket} lost ${scope === "view" ? "its view" : channel}`;
 }
 
