@@ -15,7 +15,9 @@ export async function bundleInspector() {
     root: join(import.meta.dirname, "src/inspector-page"),
     base: "/.inspector/",
     logLevel: "warn",
+    // Also if a test with NODE_ENV=test runs the build.
     define: { "process.env.NODE_ENV": '"production"' },
+    oxc: { jsx: { development: false } },
     build: {
       outDir,
       emptyOutDir: false,

@@ -3,6 +3,9 @@ import { defineConfig } from "vite";
 
 export default defineConfig({
   root: fileURLToPath(new URL("page", import.meta.url)),
+  // Also if a test with NODE_ENV=test runs the build.
+  define: { "process.env.NODE_ENV": '"production"' },
+  oxc: { jsx: { development: false } },
   build: {
     outDir: fileURLToPath(new URL("dist/page", import.meta.url)),
     emptyOutDir: true,

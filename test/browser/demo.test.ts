@@ -222,9 +222,14 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
     test("says that a permission is held through a group, or as a superuser", async () => {
       const demo = await opened();
       const heldBy = (name: string) => demo.page.getByTestId(`access-${name}`).getByTestId("held");
-      expect(await heldBy("Mo").allInnerTexts()).toEqual(["through Moderators", "through Moderators"]);
+      expect(await heldBy("Mo").allInnerTexts()).toEqual([
+        "on, through Moderators",
+        "on, through Moderators",
+      ]);
       await demo.pane("left").signInAs("Rita");
-      await expect.poll(() => heldBy("Rita").allInnerTexts()).toEqual(["as a superuser", "as a superuser"]);
+      await expect
+        .poll(() => heldBy("Rita").allInnerTexts())
+        .toEqual(["on, as a superuser", "on, as a superuser"]);
       await demo.pane("left").room("book-club").click();
       await demo
         .pane("left")

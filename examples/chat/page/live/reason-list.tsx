@@ -9,7 +9,7 @@ export function ReasonList({ reasons }: { readonly reasons: readonly Reason[] })
   return (
     <ol className={classes.reasons}>
       {reasons.map((reason) => (
-        <ReasonItem key={reason.code + reason.isPassed} reason={reason} />
+        <ReasonItem key={`${reason.label} ${reason.code} ${reason.isPassed}`} reason={reason} />
       ))}
     </ol>
   );
