@@ -17,7 +17,7 @@ export interface AccessDenial {
    */
   readonly kind: "denied" | "revoked";
   /**
-   * `view`: there is no connection. `channel`: the connection is open, and has left the channel of the
+   * `view`: no connection is open. `channel`: the connection is open, and has left the channel of the
    * provider. It joins the channel again when access returns.
    */
   readonly scope: "view" | "channel";
@@ -70,7 +70,7 @@ export class SocketStore<View, Message extends AnyMessage> {
   readonly call: CallsOf<View>;
   #channel: string | undefined;
   #status: SocketStatus<View, Message> = INITIAL;
-  /** Why there is no connection. */
+  /** Why no connection is open. */
   #viewDenial: AccessDenial | undefined;
   /** Why the connection left the channel of the provider. It is kept until access returns. */
   #lostChannel: AccessDenial | undefined;

@@ -8,7 +8,7 @@ interface Props {
   readonly onSelect: (pane: Pane) => void;
 }
 
-/** Selects the person whose chat a phone shows. */
+/** Selects the chat that a phone shows, by person. */
 export function PaneTabs({ selected, onSelect }: Props) {
   const [left, right] = [useMe("left").data, useMe("right").data];
   const names = { left: left?.name ?? "First", right: right?.name ?? "Second" };
@@ -17,7 +17,7 @@ export function PaneTabs({ selected, onSelect }: Props) {
       fullWidth
       size="xs"
       classNames={{ label: classes.paneTab }}
-      aria-label="Whose chat"
+      aria-label="Person"
       value={selected}
       onChange={(value) => onSelect(value as Pane)}
       data={PANES.map((pane) => ({ value: pane, label: names[pane] }))}

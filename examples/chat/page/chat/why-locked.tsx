@@ -10,7 +10,7 @@ interface Props {
   readonly person: string;
 }
 
-/** Opens the rules of a locked room. No decision was made yet, so there is no reference. */
+/** Opens the rules of a locked room. They were not evaluated for an event, so no reference exists. */
 export function WhyLocked({ room, person }: Props) {
   const [isOpen, setOpen] = useState(false);
   return (
