@@ -102,7 +102,8 @@ describe.skipIf(missingChromium)(`the demo${missingChromium}`, () => {
         .getByTestId("message-text")
         .filter({ hasText: /^first line\nsecond line$/ })
         .waitFor();
-      expect(await alice.locator.getByTestId("composer").inputValue()).toBe("");
+      const composer = alice.locator.getByTestId("composer");
+      await expect.poll(() => composer.inputValue()).toBe("");
     });
 
     test("keeps the times of the first messages when the demo is reset", async () => {
