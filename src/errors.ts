@@ -1,7 +1,7 @@
 import { printable } from "./format-value.ts";
 import { PERMISSION_DENIED } from "./protocol/frames.ts";
 
-/** Identifies the cause of an error. Each code has an entry in `docs/errors.md`. */
+/** Identifies the cause of an error. Each code has an entry in `docs/reference/errors.md`. */
 export type ErrorCode =
   | "SALLYPORT_CONFIGURATION"
   | "SALLYPORT_UNKNOWN_NAME"

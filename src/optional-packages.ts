@@ -22,9 +22,9 @@ export function loadingFailure({ name, neededBy, install }: OptionalPackage, cau
   const [reason = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\n");
   const failed = `${neededBy} could not load the package ${name}: ${reason.replace(/\.$/, "")}`;
   if (NO_REQUIRE.test(reason)) {
-    return `${failed}. A bundler wrote this app as an ES module, in which require() does not exist. Bundle it as CommonJS, or add the banner ${BANNER} (docs/deployment.md, "Bundle for Lambda").`;
+    return `${failed}. A bundler wrote this app as an ES module, in which require() does not exist. Bundle it as CommonJS, or add the banner ${BANNER} (docs/guides/bundling.md).`;
   }
-  return `${failed}. Install the package again on this platform. If you bundle the app, keep ${name} external and deploy it beside the bundle (docs/deployment.md, "Bundle for Lambda").`;
+  return `${failed}. Install the package again on this platform. If you bundle the app, keep ${name} external and deploy it beside the bundle (docs/guides/bundling.md).`;
 }
 
 /**

@@ -79,7 +79,7 @@ export interface Internals {
  *
  * The call opens no port and starts no timer. The database connection opens on first use.
  *
- * @param options what to mount and where to store it. `docs/options.md` lists every option
+ * @param options what to mount and where to store it. `docs/reference/options.md` lists every option
  * @throws ConfigurationError if an option is invalid. The message names the option to change
  */
 export function createSallyport(options: SallyportOptions): Sallyport {

@@ -14,7 +14,7 @@ import { SCENARIOS } from "./scenarios.js";
  * scenario runs in its own process.
  *
  * `--compare <folder>` also runs each scenario with the package that was built in another checkout,
- * and prints both figures. `--write` writes the table to docs/performance.md.
+ * and prints both figures. `--write` writes the table to docs/explanation/performance.md.
  */
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -104,7 +104,7 @@ function formatNumber(value: number): string {
 }
 
 async function writeTable(rows: readonly string[]): Promise<void> {
-  const page = join(ROOT, "docs/performance.md");
+  const page = join(ROOT, "docs/explanation/performance.md");
   const text = await readFile(page, "utf8");
   const table = [
     "| scenario | figure | before | now | goal | |",

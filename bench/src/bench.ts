@@ -14,7 +14,7 @@ import { twoWriters } from "./two-writers.js";
  * `npm run bench`: compares Sallyport with a baseline for each path.
  *
  * Runs all parts, or those in the arguments (`npm run bench -- fanout imports`). A run of all parts
- * writes the results to bench/results.json and docs/performance.md.
+ * writes the results to bench/results.json and docs/explanation/performance.md.
  */
 const PARTS: Readonly<Record<string, () => Promise<readonly Comparison[]>>> = {
   events,
@@ -48,7 +48,7 @@ if (requested.length === 0) {
   const root = resolve(import.meta.dirname, "../..");
   const results = { machine, measured: new Date().toISOString().slice(0, 10), rows };
   writeFileSync(resolve(root, "bench/results.json"), `${JSON.stringify(results, null, 2)}\n`);
-  const page = resolve(root, "docs/performance.md");
+  const page = resolve(root, "docs/explanation/performance.md");
   writeFileSync(page, withTable(readFileSync(page, "utf8")));
 }
 

@@ -183,7 +183,7 @@ function reportUnroutedViews({ sallyport, terminal, options }: Run): void {
   )
     return;
   terminal.complain(
-    `The app has ${viewPaths.length} views, but the function has too few custom routes. Add --route for each other view: see docs/local-development.md#add-a-view.`,
+    `The app has ${viewPaths.length} views, but the function has too few custom routes. Add --route for each other view: see docs/guides/local-development.md#add-a-view.`,
   );
 }
 

@@ -90,7 +90,7 @@ export interface LocalGatewayOptions extends SingleApiOptions {
    *
    * Only programs on this machine can use it, at a loopback address. It shows secrets, such as tokens.
    * Set it to false for a tunnel that forwards TCP, such as `ssh -R`, because the gateway cannot
-   * distinguish its requests. See docs/local-development.md#inspector.
+   * distinguish its requests. See docs/guides/local-development.md#inspector.
    */
   readonly inspector?: boolean;
   /**

@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, "../..");
 /** The app that each bundler bundles. */
 export const ENTRY = join(import.meta.dirname, "app.ts");
 
-const page = readFileSync(join(root, "docs/deployment.md"), "utf8");
+const page = readFileSync(join(root, "docs/guides/bundling.md"), "utf8");
 
 /** Defines `require` in an ES module, as "Bundle for Lambda" documents it. */
 export const BANNER = /--banner:js="([^"]+)"/.exec(page)?.[1] ?? "";

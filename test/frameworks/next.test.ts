@@ -81,9 +81,8 @@ describe("behind next", () => {
 });
 
 test("this app has the code of the documentation", () => {
-  const page = readFileSync(join(import.meta.dirname, "../../docs/frameworks.md"), "utf8");
-  const section = /^## In Next\.js$(.*?)^## /ms.exec(page)?.[1] ?? "";
-  const blocks = [...section.matchAll(/^( *)```ts\n(.*?)^ *```$/gms)].map(([, indent = "", code = ""]) =>
+  const page = readFileSync(join(import.meta.dirname, "../../docs/guides/next.md"), "utf8");
+  const blocks = [...page.matchAll(/^( *)```ts\n(.*?)^ *```$/gms)].map(([, indent = "", code = ""]) =>
     code.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
   );
   const [config = "?", sallyport = "?", route = "?", matcher = "?"] = blocks;

@@ -112,7 +112,7 @@ describe.each([
     });
   };
 
-  // The remedies of docs/frameworks.md: Express ignores the case of a mount path, and middleware cannot see its configured spelling.
+  // The remedies of docs/reference/adapters.md: Express ignores the case of a mount path, and middleware cannot see its configured spelling.
   test("does not ignore the letter case of a mount path with case-sensitive routing", async () => {
     const url = await checkedByRawPath(async (server) => {
       server.set("case sensitive routing", true);

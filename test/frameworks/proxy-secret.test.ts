@@ -7,10 +7,10 @@ import type { Sallyport } from "../../src/sallyport.ts";
 import { channels, chat, LobbyView } from "../integration/chat.ts";
 import { statusOf, World } from "../integration/world.ts";
 
-/** The check of docs/options.md. */
+/** The check of docs/reference/options.md. */
 const [, CHECK = ""] =
   /```js\n(const \{ PROXY_SECRET \}.*?)```/s.exec(
-    readFileSync(join(import.meta.dirname, "../../docs/options.md"), "utf8"),
+    readFileSync(join(import.meta.dirname, "../../docs/reference/options.md"), "utf8"),
   ) ?? [];
 
 let world: World | undefined;

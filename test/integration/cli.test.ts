@@ -270,8 +270,8 @@ describe("every command", () => {
       : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`.trim()));
   const commands = leaves(commandLine(silent));
 
-  test("B58 is documented in docs/cli.md with its arguments, description and options", () => {
-    const page = readFileSync(join(root, "docs/cli.md"), "utf8");
+  test("B58 is documented in docs/reference/cli.md with its arguments, description and options", () => {
+    const page = readFileSync(join(root, "docs/reference/cli.md"), "utf8");
     const rows = [...page.matchAll(/^\| `([^`]+)`\s*\| (.+?)\s*\| (.*?)\s*\|$/gm)].map(
       ([, usage, meaning, options]) => [usage, meaning, options],
     );

@@ -274,9 +274,9 @@ test("T22 the decision of a reference and health() contain the request id and no
   for (const secret of [token, world.secret, "login-of-ann"]) expect(included).not.toContain(secret);
 });
 
-test("docs/troubleshooting.md and these tests have the same numbers", () => {
+test("docs/guides/troubleshooting.md and these tests have the same numbers", () => {
   const root = resolve(import.meta.dirname, "../..");
-  const page = readFileSync(resolve(root, "docs/troubleshooting.md"), "utf8");
+  const page = readFileSync(resolve(root, "docs/guides/troubleshooting.md"), "utf8");
   const documented = [...page.matchAll(/^## (T\d+) /gm)].map(([, number]) => number);
   expect(documented).toEqual(Array.from({ length: 22 }, (_, index) => `T${index + 1}`));
   const tested = [...readFileSync(import.meta.filename, "utf8").matchAll(/test\("(T\d+) /g)].map(

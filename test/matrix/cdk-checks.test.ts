@@ -66,7 +66,7 @@ function createFunction(stack: Untyped, id: string): Untyped {
   });
 }
 
-test("cdk-nag reports only the findings that docs/cdk.md explains", () => {
+test("cdk-nag reports only the findings that docs/reference/cdk.md explains", () => {
   const { app, stack, folder } = createApp();
   createApi(stack);
   cdk.Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
@@ -87,7 +87,7 @@ test("cdk-nag reports only the findings that docs/cdk.md explains", () => {
     IAM5: ["ServiceRole/DefaultPolicy/Resource"],
     SMG4: ["Secret/Resource"],
   });
-  const page = readFileSync(join(import.meta.dirname, "../../docs/cdk.md"), "utf8");
+  const page = readFileSync(join(import.meta.dirname, "../../docs/reference/cdk.md"), "utf8");
   for (const rule of found.keys()) expect(page).toContain(`AwsSolutions-${rule}`);
 });
 

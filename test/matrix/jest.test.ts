@@ -14,9 +14,9 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** What docs/testing.md tells users of Jest to install and to configure. */
+/** What docs/guides/testing.md tells users of Jest to install and to configure. */
 async function documented() {
-  const page = await readFile(resolve(import.meta.dirname, "../../docs/testing.md"), "utf8");
+  const page = await readFile(resolve(import.meta.dirname, "../../docs/guides/testing.md"), "utf8");
   const section = page.slice(page.indexOf("## Jest"));
   const packages = /npm install --save-dev (.*)/.exec(section)?.[1]?.split(" ") ?? [];
   const config = /```js\n(\/\/ jest\.config\.js\n[\s\S]*?)```/.exec(section)?.[1] ?? "";

@@ -11,7 +11,7 @@ const root = resolve(import.meta.dirname, "../..");
 const run = promisify(execFile);
 
 interface Block {
-  /** The page and the line, such as `docs/testing.md:5`. */
+  /** The page and the line, such as `docs/guides/testing.md:5`. */
   readonly place: string;
   readonly language: string;
   readonly code: string;
@@ -32,7 +32,7 @@ function blocksOf(page: string): readonly Block[] {
 
 const pages = [
   "README.md",
-  ...readdirSync(join(root, "docs"))
+  ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".md"))
     .map((file) => `docs/${file}`),
 ];
@@ -173,7 +173,7 @@ async function node(folder: string, ...args: string[]) {
   );
 }
 
-test("B67 the app of the README compiles, and the tests of docs/testing.md pass on it", async () => {
+test("B67 the app of the README compiles, and the tests of docs/guides/testing.md pass on it", async () => {
   const named = blocksOf("README.md").flatMap(({ code: text }) => {
     const [, file] = /^\/\/ ([\w-]+\.ts)\n/.exec(text) ?? [];
     return file === undefined ? [] : [[`src/${file}`, text] as const];
@@ -182,7 +182,7 @@ test("B67 the app of the README compiles, and the tests of docs/testing.md pass 
     ["permissions", "channels", "chat-view", "sallyport", "server"].map((name) => `src/${name}.ts`),
   );
   const client = blocksOf("README.md").find(({ code: text }) => text.includes('from "sallyport/client"'));
-  const [documented, ...others] = blocksOf("docs/testing.md");
+  const [documented, ...others] = blocksOf("docs/guides/testing.md");
   const fragments = others
     .filter(({ section }) => ["Expect denials", "Change permissions"].includes(section))
     .map(({ code: text }) => text);
@@ -235,8 +235,8 @@ const REACT_MODULES: Readonly<Record<string, string>> = {
   }`,
 };
 
-test("each block of docs/react.md names its file, and they compile together", async () => {
-  const named = blocksOf("docs/react.md").map(({ place, language, code: text }) => {
+test("each block of docs/guides/react.md names its file, and they compile together", async () => {
+  const named = blocksOf("docs/guides/react.md").map(({ place, language, code: text }) => {
     const [, file] = /^\/\/ ((?:[\w-]+\/)+[\w.-]+\.tsx?)\n/.exec(text) ?? [];
     expect(file, place).toMatch(new RegExp(`\\.${language}$`));
     return [file ?? place, text] as const;

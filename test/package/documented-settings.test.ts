@@ -14,7 +14,7 @@ function section(page: string, heading: string): string {
 }
 
 test("the docs of trustProxy disable the default endpoint, by options that a gateway accepts", () => {
-  const body = section("options.md", "### `gatewayAuth` and `trustProxy`");
+  const body = section("reference/options.md", "### `gatewayAuth` and `trustProxy`");
   expect(body).toMatch(/directly writes its own `X-Forwarded-For`/);
   expect(body).toContain("disableExecuteApiEndpoint: true,");
   expect(body).toContain("--disable-execute-api-endpoint");
@@ -30,7 +30,7 @@ test("the docs of trustProxy disable the default endpoint, by options that a gat
 });
 
 test("the docs name what the WebSocketApi of CDK needs for answers", () => {
-  const body = section("gateways.md", "## By CDK");
+  const body = section("guides/gateways.md", "## By CDK");
   expect(body).toMatch(/defaultRouteOptions: \{ integration: \w+, returnResponse: true \}/);
   expect(body).toMatch(/registerGateway\(\{ .*replies: "push" \}\)/);
 });

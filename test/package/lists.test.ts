@@ -52,11 +52,11 @@ test("benchmarks and tests import built files that have a source", () => {
 });
 
 describe("lists that state the same facts agree", () => {
-  test("error codes and docs/errors.md", () => {
+  test("error codes and docs/reference/errors.md", () => {
     const declared =
       readFileSync(join(src, "errors.ts"), "utf8").match(/^ {2}\| "(SALLYPORT_[A-Z_]+)"/gm) ?? [];
     const codes = declared.map((line) => /SALLYPORT_[A-Z_]+/.exec(line)?.[0]);
-    const headings = readFileSync(join(root, "docs/errors.md"), "utf8").match(
+    const headings = readFileSync(join(root, "docs/reference/errors.md"), "utf8").match(
       /(?<=^## )SALLYPORT_[A-Z_]+$/gm,
     );
     expect(headings).toEqual(codes);
@@ -112,21 +112,23 @@ describe("lists that state the same facts agree", () => {
     expect([...found].filter(([, ranges]) => ranges.size > 1)).toEqual([]);
   });
 
-  test("the recipes, docs/deployment.md and examples/deploy/README.md", () => {
+  test("the recipes, docs/guides/deployment.md and examples/deploy/README.md", () => {
     const folders = readdirSync(join(root, "examples/deploy"), { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && existsSync(join(entry.parentPath, entry.name, "README.md")))
       .map(({ name }) => name)
       .sort();
-    const [, part = ""] = readFileSync(join(root, "docs/deployment.md"), "utf8").split("\n## Recipes\n");
+    const [, part = ""] = readFileSync(join(root, "docs/guides/deployment.md"), "utf8").split(
+      "\n## Recipes\n",
+    );
     const [table = ""] = part.split(/\n#/);
     expect([...table.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, name]) => name).sort()).toEqual(folders);
     const overview = readFileSync(join(root, "examples/deploy/README.md"), "utf8");
     expect([...overview.matchAll(/^\| \[([\w-]+)\]/gm)].map(([, name]) => name).sort()).toEqual(folders);
   });
 
-  test("the properties of SallyportApi and docs/cdk.md", () => {
+  test("the properties of SallyportApi and docs/reference/cdk.md", () => {
     const documented = (heading: string) => {
-      const [, part = ""] = readFileSync(join(root, "docs/cdk.md"), "utf8").split(`\n${heading}\n`);
+      const [, part = ""] = readFileSync(join(root, "docs/reference/cdk.md"), "utf8").split(`\n${heading}\n`);
       const [table = ""] = part.split(/\n#/);
       return [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
     };
@@ -139,8 +141,8 @@ describe("lists that state the same facts agree", () => {
     expect(documented("### `domain`")).toEqual(declared("SallyportApiDomain"));
   });
 
-  test("B36 limits and docs/lifecycle.md", () => {
-    const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
+  test("B36 limits and docs/reference/limits.md", () => {
+    const page = readFileSync(join(root, "docs/reference/limits.md"), "utf8");
     const told = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, name, value]) => [
       name,
       Number(value),
@@ -148,10 +150,10 @@ describe("lists that state the same facts agree", () => {
     expect(Object.fromEntries(told)).toEqual(parseOptions("limits", limitsSchema, {}));
   });
 
-  test("B36 B58 options and docs/options.md", () => {
-    const page = readFileSync(join(root, "docs/options.md"), "utf8");
-    const documented = (heading: string) => {
-      const [, part = ""] = page.split(`\n${heading}\n`);
+  test("B36 B58 options and docs/reference/options.md", () => {
+    const documented = (heading: string, page = "options") => {
+      const text = readFileSync(join(root, `docs/reference/${page}.md`), "utf8");
+      const [, part = ""] = text.split(`${heading}\n`);
       const [table = ""] = part.split(/\n#/);
       return [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name).sort();
     };
@@ -161,7 +163,7 @@ describe("lists that state the same facts agree", () => {
     );
     for (const name of ["token", "apiGateway", "decisionLog"])
       expect(documented(`### \`${name}\``), name).toEqual(nested(name));
-    expect(documented("## Views")).toEqual([...VIEW_OPTION_NAMES].sort());
+    expect(documented("# Views", "views")).toEqual([...VIEW_OPTION_NAMES].sort());
   });
 
   test("the files of mutation testing and the files that exist", () => {
@@ -177,8 +179,8 @@ describe("lists that state the same facts agree", () => {
     expect(places.filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
-  test("the files of the events and docs/lifecycle.md", () => {
-    const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
+  test("the files of the events and docs/explanation/lifecycle.md", () => {
+    const page = readFileSync(join(root, "docs/explanation/lifecycle.md"), "utf8");
     const paths = [
       "events/token.ts",
       "events/connect.ts",

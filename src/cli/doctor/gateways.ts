@@ -87,7 +87,7 @@ function viewsWithoutGateway(context: DoctorContext, gateways: readonly Gateway[
     problem(
       context,
       `No defined gateway leads to the view ${view}, so no client can connect to it.`,
-      `Add a gateway whose target ends with ${view}: see docs/local-development.md#add-a-view.`,
+      `Add a gateway whose target ends with ${view}: see docs/guides/local-development.md#add-a-view.`,
     ),
   );
 }

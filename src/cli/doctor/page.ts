@@ -79,7 +79,7 @@ async function checkTokenRoute(
   const { path } = inspection.settings.token;
   const url = `${page.origin}${path}`;
   const fix =
-    "Mount the middleware of Sallyport before the other routes: see docs/frameworks.md. If another server has the token endpoint, ignore this line.";
+    "Mount the middleware of Sallyport before the other routes: see docs/reference/adapters.md. If another server has the token endpoint, ignore this line.";
   const timeout = AbortSignal.timeout(ANSWER_MS);
   try {
     const { status, headers } = await request(url, AbortSignal.any([signal, timeout]));

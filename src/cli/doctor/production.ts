@@ -29,7 +29,7 @@ export const productionChecks: readonly Check[] = [
   check("tests", () => [
     byHand(
       "Tests must cover users who are allowed, users who are denied, and permissions that end while a client is connected.",
-      "Test with sallyport/testing, see docs/testing.md.",
+      "Test with sallyport/testing, see docs/guides/testing.md.",
     ),
   ]),
 ];
@@ -57,7 +57,7 @@ function checkSettings({ settings, disabledLimits }: Inspection): readonly Findi
     findings.push(
       warning(
         `Limits are turned off: ${listed(disabledLimits)}.`,
-        "Set each limit to a number, see docs/lifecycle.md#limits.",
+        "Set each limit to a number, see docs/reference/limits.md.",
       ),
     );
   }

@@ -32,7 +32,7 @@ export function nextSteps(project: Project, manager: PackageManager): readonly s
       : ['The server was not found. Correct the command after -- in the script "dev:sallyport".']),
     ...("vite" in packages ? [VITE] : []),
     ...runSteps(manager, "dev:sallyport"),
-    "For production, and for more about your framework, read node_modules/sallyport/docs/deployment.md and frameworks.md.",
+    "For production, and for more about your framework, read node_modules/sallyport/docs/guides/deployment.md and docs/reference/adapters.md.",
   ];
 }
 
