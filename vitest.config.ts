@@ -21,7 +21,9 @@ export default defineConfig({
         extends: true,
         test: {
           name: "integration",
-          include: ["test/{alone,integration,django,storage,frameworks,aws,bundles,react,documentation}/**/*.test.ts"],
+          include: [
+            "test/{alone,integration,django,storage,frameworks,aws,bundles,react,documentation}/**/*.test.ts",
+          ],
           sequence: { groupOrder: 1 },
         },
       },

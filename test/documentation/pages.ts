@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import GithubSlugger from "github-slugger";
 import MarkdownIt from "markdown-it";
+import type Token from "markdown-it/lib/token.mjs";
 
 /** The folder of the repository. */
 export const ROOT = resolve(import.meta.dirname, "../..");
@@ -36,7 +37,7 @@ export interface Page {
 
 const markdown = new MarkdownIt({ html: true });
 
-function headingOf(inline: MarkdownIt.Token | undefined): string {
+function headingOf(inline: Token | undefined): string {
   return (inline?.children ?? [])
     .filter(({ type }) => type === "text" || type === "code_inline")
     .map(({ content }) => content)
