@@ -17,6 +17,8 @@ export interface Sample {
   readonly section: string;
   /** The name in the comment `<!-- preamble: name -->` above the block. */
   readonly preamble: string | undefined;
+  /** The file that the sentence above the block creates, as in "Create `src/server.ts`:". */
+  readonly creates: string | undefined;
 }
 
 export interface Link {
@@ -53,6 +55,7 @@ export function readPage(path: string): Page {
   const samples: Sample[] = [];
   let section = "";
   let preamble: string | undefined;
+  let creates: string | undefined;
   const tokens = markdown.parse(text, {});
   for (const [index, token] of tokens.entries()) {
     const place = `${path}:${(token.map?.[0] ?? 0) + 1}`;
@@ -62,9 +65,12 @@ export function readPage(path: string): Page {
     } else if (token.type === "html_block") {
       preamble = /<!-- preamble: ([\w-]+) -->/.exec(token.content)?.[1];
     } else if (token.type === "fence") {
-      samples.push({ place, language: token.info.trim(), code: token.content, section, preamble });
+      const language = token.info.trim();
+      samples.push({ place, language, code: token.content, section, preamble, creates });
       preamble = undefined;
+      creates = undefined;
     } else if (token.type === "inline") {
+      creates = /Create\s`([\w./-]+)`[^`]*[:.]?$/.exec(token.content)?.[1];
       for (const child of token.children ?? []) {
         const href = child.attrGet("href") ?? child.attrGet("src");
         if (href !== null) links.push({ place, href });

@@ -19,6 +19,9 @@ export const missingBrowser = existsSync(executablePath)
   ? undefined
   : `no Chromium at ${executablePath}; install Debian's chromium, or set CHROMIUM_PATH`;
 
+/** Starts Chromium. */
+export const launchBrowser = (): Promise<Browser> => chromium.launch({ executablePath, args: ARGUMENTS });
+
 /** How a user signs in to the app of a template. The page then shows the name of the user. */
 export type SignIn = (page: Page, name: string) => Promise<void>;
 
@@ -44,7 +47,7 @@ export async function liveFirstHour(template: string, signIn: SignIn = signInByN
   try {
     await app.run("npm", "run", "build");
     await app.dev();
-    browser = await chromium.launch({ executablePath, args: ARGUMENTS });
+    browser = await launchBrowser();
     const [ann, bob] = [
       await signedIn(browser, app, signIn, "ann"),
       await signedIn(browser, app, signIn, "bob"),

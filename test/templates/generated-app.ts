@@ -42,11 +42,7 @@ export class GeneratedApp {
     await run([process.execPath, bin, "init", "my-app", "--template", template, "--yes", "--no-install"], {
       cwd: parent,
     });
-    const app = new GeneratedApp(join(parent, "my-app"), {
-      port: await freePort(),
-      gatewayPort: await freePort(),
-      databasePort: await freePort(),
-    });
+    const app = await GeneratedApp.#at(join(parent, "my-app"));
     const file = join(app.folder, "package.json");
     const text = await readFile(file, "utf8");
     expect(text).toMatch(/"sallyport": "\^\d/);
@@ -55,9 +51,37 @@ export class GeneratedApp {
     return app;
   }
 
+  /** An app whose folder does not exist yet, beside a tarball of Sallyport. */
+  static async planned(name: string): Promise<{ readonly app: GeneratedApp; readonly tarball: string }> {
+    const parent = await mkdtemp(join(tmpdir(), "sallyport-documented-"));
+    const tarball = await packTarball(parent);
+    return { app: await GeneratedApp.#at(join(parent, name)), tarball };
+  }
+
+  static async #at(folder: string): Promise<GeneratedApp> {
+    return new GeneratedApp(folder, {
+      port: await freePort(),
+      gatewayPort: await freePort(),
+      databasePort: await freePort(),
+    });
+  }
+
+  /** Returns a text of the documentation with the ports of this app. */
+  withPorts(text: string): string {
+    const { PORT = "", GATEWAY_PORT = "" } = this.#env;
+    return text
+      .replaceAll("localhost:3000", `localhost:${PORT}`)
+      .replaceAll("localhost:3001", `localhost:${GATEWAY_PORT}`);
+  }
+
   /** Runs a command in the folder of the app. @returns what it printed on stdout */
   run(...command: readonly string[]): Promise<string> {
     return this.runWith({}, ...command);
+  }
+
+  /** Runs a script in a folder, up to its first error. @returns what it printed on stdout */
+  shell(folder: string, script: string): Promise<string> {
+    return run(["bash", "-ec", script], { cwd: folder, env: this.#env });
   }
 
   /** Runs a command with further environment variables. @returns what it printed on stdout */
@@ -65,9 +89,10 @@ export class GeneratedApp {
     return run(command, { cwd: this.folder, env: { ...this.#env, ...env } });
   }
 
-  /** Runs `npm run dev` until {@link remove}. Resolves when the server accepts connections. */
-  async dev(): Promise<void> {
-    const dev = spawn("npm", ["run", "dev"], {
+  /** Runs a command until {@link remove}. Resolves when the server accepts connections. */
+  async dev(command: readonly string[] = ["npm", "run", "dev"]): Promise<void> {
+    const [program = "", ...words] = command;
+    const dev = spawn(program, words, {
       cwd: this.folder,
       env: commandEnv({ cwd: this.folder, env: this.#env }),
       stdio: ["ignore", "pipe", "pipe"],
