@@ -1,20 +1,18 @@
 export interface Message {
   readonly id: number;
   readonly room: string;
-  readonly author: string;
+  readonly author: string | undefined;
   readonly text: string;
 }
 
-export const storeMessage = async (room: string, text: string, author = "ann"): Promise<Message> => ({
-  id: 1,
-  room,
-  author,
-  text,
-});
-export const findMessage = async (id: number): Promise<Message | undefined> => ({
-  id,
-  room: "general",
-  author: "ann",
-  text: "Hello",
-});
+const messages: Message[] = [];
+
+export async function storeMessage(room: string, text: string, author?: string): Promise<Message> {
+  const message = { id: messages.length + 1, room, author, text };
+  messages.push(message);
+  return message;
+}
+export const findMessage = async (id: number): Promise<Message | undefined> => messages[id - 1];
+export const messagesOf = async (room: string): Promise<readonly Message[]> =>
+  messages.filter((message) => message.room === room);
 export const deleteMessage = async (id: number): Promise<{ readonly deleted: number }> => ({ deleted: id });

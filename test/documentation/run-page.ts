@@ -1,0 +1,67 @@
+import { execFile } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { type Page, ROOT } from "./pages.ts";
+import { fileName } from "./sample-program.ts";
+
+const MODULES = join(import.meta.dirname, "modules");
+const run = promisify(execFile);
+
+/** The samples of a page as compiled modules, with the modules of the reader that they import. */
+export class RunnablePage {
+  readonly folder: string;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** Writes and compiles the samples that name their file. */
+  static async compile({ samples }: Page): Promise<RunnablePage> {
+    const folder = await mkdtemp(join(tmpdir(), "sallyport-samples-"));
+    const files = new Map(
+      readdirSync(MODULES).map((name) => [name, readFileSync(join(MODULES, name), "utf8")] as const),
+    );
+    for (const sample of samples) {
+      const name = fileName(sample);
+      if (name?.endsWith(".ts")) files.set(basename(name), sample.code);
+    }
+    for (const [name, text] of files) {
+      await mkdir(dirname(join(folder, "src", name)), { recursive: true });
+      await writeFile(join(folder, "src", name), text);
+    }
+    await mkdir(join(folder, "node_modules"));
+    await symlink(ROOT, join(folder, "node_modules/sallyport"));
+    for (const name of ["@types", "kysely", "libsql", "zod"])
+      await symlink(join(ROOT, "node_modules", name), join(folder, "node_modules", name));
+    const compilerOptions = {
+      ...{ target: "es2022", module: "nodenext", types: ["node"], strict: true, skipLibCheck: true },
+      ...{ rootDir: "src", outDir: "dist", rewriteRelativeImportExtensions: true },
+    };
+    await writeFile(join(folder, "package.json"), JSON.stringify({ name: "samples", type: "module" }));
+    await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["src"] }));
+    await run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "."], { cwd: folder });
+    return new RunnablePage(folder);
+  }
+
+  /** Imports the sample that names this file. */
+  // biome-ignore lint/suspicious/noExplicitAny: the types of a sample are checked where it is compiled
+  async import(name: string): Promise<any> {
+    return import(/* @vite-ignore */ join(this.folder, "dist", name.replace(/\.ts$/, ".js")));
+  }
+
+  /** Runs the sample that is a test file. Returns the output in the format TAP. */
+  async test(name: string): Promise<string> {
+    const file = join("dist", name.replace(/\.ts$/, ".js"));
+    const { stdout } = await run(process.execPath, ["--test", "--test-reporter=tap", file], {
+      cwd: this.folder,
+    }).catch((error: { stdout: string }) => error);
+    return stdout;
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
