@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { expect, test } from "vitest";
-import { PAGES, ROOT, readPage } from "./pages.ts";
+import { GUIDES, PAGES, ROOT, readPage } from "./pages.ts";
 
 const pages = new Map(PAGES.map((page) => [page.path, page]));
 
@@ -27,4 +27,20 @@ test("each link of a page leads to an existing file and heading", () => {
     return reason === undefined ? [] : [`${place}: ${reason}`];
   });
   expect(broken).toEqual([]);
+});
+
+test("docs/index.md lists each page", () => {
+  const listed = pages.get("docs/index.md")?.links.map(({ href }) => `docs/${href}`);
+  const guides = GUIDES.map(({ path }) => path).filter((path) => !/README|index\.md$/.test(path));
+  expect(guides.filter((path) => !listed?.includes(path))).toEqual([]);
+});
+
+test("the pages in docs/ link to no other folder, because the site has no other pages", () => {
+  const leaving = PAGES.filter(({ path }) => path.startsWith("docs/")).flatMap(({ path, links }) =>
+    links
+      .filter(({ href }) => !/^([a-z]+:|#)/.test(href))
+      .filter(({ href }) => !normalize(join(dirname(path), href)).startsWith("docs/"))
+      .map(({ place, href }) => `${place}: ${href}`),
+  );
+  expect(leaving).toEqual([]);
 });

@@ -82,7 +82,7 @@ export function readPage(path: string): Page {
 
 const markdownIn = (folder: string) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".md") && !/node_modules|^\.vitepress/.test(file))
+    .filter((file) => file.endsWith(".md") && !/node_modules|^reference\/api\//.test(file))
     .map((file) => join(folder, file));
 
 const ofRoot = readdirSync(ROOT).filter((file) => file.endsWith(".md"));

@@ -111,7 +111,7 @@ function commentsOf(source: string): string {
 
 const filesIn = (folder: string, end: string) =>
   readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(end))
+    .filter((file) => file.endsWith(end) && !file.startsWith("reference/api/"))
     .map((file) => join(folder, file));
 
 const isRecord = (file: string) => file.startsWith("docs/decisions/");
