@@ -233,7 +233,7 @@ describe("the samples", () => {
   });
 
   test("test the eight cases of the complete chat", async () => {
-    const output = await samples.test("permissions.test.ts");
+    const output = await samples.test("src/permissions.test.ts");
     expect(output).toMatch(/^# pass 8$/m);
     expect(output).toMatch(/^# fail 0$/m);
   });
