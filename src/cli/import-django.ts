@@ -12,7 +12,8 @@ import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-interface ImportFormat extends Format, UserOptions {
+/** The options of `import-django`. */
+export interface ImportFormat extends Format, UserOptions {
   readonly database: string;
   readonly apply?: boolean;
   readonly reason?: string;
@@ -35,7 +36,8 @@ export function addImportDjango(program: Command, terminal: Terminal): void {
   reporting<ImportFormat>(withReason(command), terminal, importDjango);
 }
 
-async function importDjango(sallyport: Sallyport, options: ImportFormat): Promise<Report> {
+/** Imports the database that the options name, and returns the report. */
+export async function importDjango(sallyport: Sallyport, options: ImportFormat): Promise<Report> {
   const database = await openDjangoDatabase(options.database);
   try {
     return await importFrom(sallyport, database, options);

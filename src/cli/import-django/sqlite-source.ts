@@ -140,7 +140,7 @@ class SqliteSource implements DjangoDatabase {
   async duplicates(table: string, column: string, limit: number): Promise<readonly string[]> {
     const value = `t.${quoteName(column)}`;
     const rows = this.#all(
-      `select ${bytesOf(value)} as "value" from ${quoteName(table)} as t where ${value} is not null group by cast(${value} as text) having count(*) > 1 limit ${limit}`,
+      `select ${bytesOf(value)} as "value" from ${quoteName(table)} as t where typeof(${value}) not in ('null', 'blob') group by cast(${value} as text) having count(*) > 1 limit ${limit}`,
     );
     return rows.flatMap(({ value: hex }) => textOf(hex) ?? []);
   }
