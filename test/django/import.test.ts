@@ -36,11 +36,14 @@ const IMPORTED = {
   groups: { Crew: ["shop.add_article"], Empty: [] },
 };
 
-const counts = (numbers: Partial<Record<"kept" | "added" | "changed" | "renamed" | "skipped", number>>) => ({
+const counts = (
+  numbers: Partial<Record<"kept" | "added" | "changed" | "renamed" | "printed" | "skipped", number>>,
+) => ({
   kept: 0,
   added: 0,
   changed: 0,
   renamed: 0,
+  printed: 0,
   skipped: 0,
   ...numbers,
 });

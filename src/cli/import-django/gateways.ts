@@ -144,19 +144,24 @@ function gatewayOf(
       tally.note("routes", "skipped", "its gateway is skipped", `${name}: ${key}`);
     return undefined;
   }
-  const accepted: Record<string, string> = {};
+  const accepted: (readonly [string, string])[] = [];
   for (const { key, url } of routes) {
-    const route = { [key ?? ""]: url ?? "" };
-    const reason = reasonAgainst({ ...base, routes: route });
-    if (reason === undefined) Object.assign(accepted, route);
+    const route = [key ?? "", url ?? ""] as const;
+    const reason = reasonAgainst({ ...base, routes: Object.fromEntries([route]) });
+    if (reason === undefined) accepted.push(route);
     else tally.note("routes", "skipped", reason, `${name}: ${key}`);
   }
-  const options = Object.keys(accepted).length === 0 ? base : { ...base, routes: accepted };
+  const options = accepted.length === 0 ? base : { ...base, routes: Object.fromEntries(accepted) };
   const defined = sallyport[INTERNAL].provisioning.definitions.get(name);
-  tally.count("gateways", defined ? "kept" : "added");
-  for (const key of Object.keys(accepted)) tally.count("routes", defined?.routes.has(key) ? "kept" : "added");
+  tally.count("gateways", defined ? "kept" : "printed");
+  for (const [key] of accepted) tally.count("routes", defined?.routes.has(key) ? "kept" : "printed");
   const dropped = Object.entries(DROPPED_FIELDS).flatMap(([field, advice]) => (row[field] ? [advice] : []));
-  return { name, apiId: row.api_id || null, options, isDefined: defined !== undefined, dropped };
+  return { name, apiId: apiIdOf(row.api_id), options, isDefined: defined !== undefined, dropped };
+}
+
+/** The id is printed in a command, so only the characters of AWS are accepted. */
+function apiIdOf(text: string | null | undefined): string | null {
+  return text && /^[A-Za-z0-9]{1,32}$/.test(text) ? text : null;
 }
 
 /** Returns the options of a gateway without its routes. */
@@ -209,8 +214,9 @@ function reasonAgainst(options: GatewayOptions): string | undefined {
     return "its region is not stored, because the API was not created. Write defineGateway() yourself";
   }
   try {
-    defineGateway(options);
-    return undefined;
+    const { routes } = defineGateway(options);
+    const dropped = Object.keys(options.routes ?? {}).find((key) => !routes.has(key));
+    return dropped === undefined ? undefined : `a route cannot have the key ${JSON.stringify(dropped)}`;
   } catch (error) {
     if (error instanceof ConfigurationError) return error.message.replace(/\.$/, "");
     throw error;

@@ -116,13 +116,13 @@ class PostgresSource implements DjangoDatabase {
       ([name, value]) => `, ${textOf(value)} as ${quoteName(name)}`,
     );
     const rows = await this.#all(
-      `select cast(${id} as text) as "key"${selected.join("")} from ${from} ${
+      `select cast(${id} as text) as "row key"${selected.join("")} from ${from} ${
         after === undefined ? "" : `where ${id} > $1`
       } order by ${id} limit ${limit}`,
       after === undefined ? [] : [after],
     );
-    return rows.map(({ key: ofRow, ...texts }) => ({
-      key: String(ofRow),
+    return rows.map(({ "row key": rowKey, ...texts }) => ({
+      key: String(rowKey),
       values: texts as Record<string, string | null>,
     }));
   }

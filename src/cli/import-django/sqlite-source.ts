@@ -122,12 +122,12 @@ class SqliteSource implements DjangoDatabase {
       ([name, value]) => `, ${bytesOf(value)} as ${quoteName(name)}`,
     );
     const rows = this.#all(
-      `select cast(t.rowid as text) as "key"${selected.join("")} from ${from} ${
+      `select cast(t.rowid as text) as "row key"${selected.join("")} from ${from} ${
         after === undefined ? "" : "where t.rowid > ?"
       } order by t.rowid limit ${limit}`,
       after === undefined ? [] : [after],
     );
-    return rows.map(({ key, ...texts }) => ({
+    return rows.map(({ "row key": key, ...texts }) => ({
       key: String(key),
       values: Object.fromEntries(Object.entries(texts).map(([name, hex]) => [name, textOf(hex)])),
     }));

@@ -14,8 +14,8 @@ export const KINDS = [
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** The outcomes of a row of Django. */
-export const OUTCOMES = ["kept", "added", "changed", "renamed", "skipped"] as const;
+/** The outcomes of a row of Django. `printed`: as code to add to the app. */
+export const OUTCOMES = ["kept", "added", "changed", "renamed", "printed", "skipped"] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 
 /** Rows with the same outcome for the same reason. */
@@ -73,11 +73,6 @@ export class Tally {
   get notes(): readonly Note[] {
     const order = ({ kind, outcome }: Note) => KINDS.indexOf(kind) * 10 + OUTCOMES.indexOf(outcome);
     return [...this.#notes.values()].sort((one, other) => order(one) - order(other));
-  }
-
-  /** Returns whether an import would write something. */
-  get hasChanges(): boolean {
-    return Object.values(this.counts).some(({ added, changed }) => added + changed > 0);
   }
 }
 
