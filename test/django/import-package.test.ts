@@ -123,7 +123,7 @@ test("a gateway or route that Sallyport rejects is skipped with the reason", asy
     "never created": expect.stringContaining("its region is not stored"),
     "no stage": expect.stringContaining("stage must be"),
     tags: expect.stringContaining("aws:"),
-    [`na"me\u001b'; --`]: expect.stringContaining("name must be"),
+    "na\"me\u001b'; --": expect.stringContaining("name must be"),
     "shop: $custom": expect.stringContaining("do not begin with $"),
     "shop: plain": expect.stringContaining("must begin with https://"),
     "shop: stop": expect.stringContaining("must end with a route name"),
