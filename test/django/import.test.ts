@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { isPostgres } from "../postgres/database.ts";
+import { openDjangoDatabase } from "../../src/cli/import-django/open.ts";
+import { isPostgres, sqlAt } from "../postgres/database.ts";
 import { djangoDatabase, flag, idSql, type TestDjango, text, usersSql } from "./django-database.ts";
 import { importInto, openShop, type Shop, stateOf } from "./import-shop.ts";
 
@@ -137,6 +138,29 @@ describe("import-django", () => {
     expect(report.lines).toContain("Nothing was removed. What exists only in Sallyport is kept.");
   });
 
+  test("reads and writes several pages of users and memberships", async () => {
+    const ids = Array.from({ length: 2500 }, (_, index) => index + 1);
+    await django.run(`${usersSql(ids.map((id) => ({ id })))}
+      insert into auth_group (id, name) values (1, 'Crew');
+      insert into auth_user_groups (id, user_id, group_id) values ${ids.map((id) => `(${id}, ${id}, 1)`).join(", ")};`);
+    const report = await importInto(shop.sallyport, django.url, { apply: true });
+    expect([report.counts.users?.added, report.counts.memberships?.added]).toEqual([2500, 2500]);
+    expect((await shop.sallyport.access.groups.list())[0]?.members).toBe(2500);
+  });
+
+  test.runIf(isPostgres)(
+    "reads in read-only transactions (PostgreSQL only, where a SELECT can write)",
+    async () => {
+      const database = await openDjangoDatabase(django.url);
+      const values = { number: "nextval('auth_user_id_seq')" };
+      await django.run(usersSql([{ id: 1 }]));
+      await expect(
+        database.page({ values, from: "auth_user as t", key: "id", after: undefined, limit: 1 }),
+      ).rejects.toThrow("read-only transaction");
+      await database.close();
+    },
+  );
+
   test("replaces an expired membership and keeps one that ends later", async () => {
     await django.run(SMALL_SHOP);
     const { access } = shop.sallyport;
@@ -144,7 +168,6 @@ describe("import-django", () => {
     await access.users.addToGroup("1", "Crew", { until });
     await access.users.addToGroup("2", "Crew", { until });
     await access.grant("1", "shop.change_article" as never, { until });
-    const { sqlAt } = await import("../postgres/database.ts");
     await sqlAt(shop.database.source, "update sallyport_user_groups set until_at = 1 where user_id = '2'");
     await importInto(shop.sallyport, django.url, { apply: true });
     const ends = await Promise.all(
@@ -211,7 +234,6 @@ describe("the flags of users that exist in Sallyport", () => {
         { id: 2, superuser: true },
       ]),
     );
-    const { sqlAt } = await import("../postgres/database.ts");
     await sqlAt(
       shop.database.source,
       "insert into sallyport_users (id, is_active, is_superuser, created_at) values ('1', 1, 0, 1), ('2', 1, 0, 1)",
