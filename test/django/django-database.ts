@@ -20,7 +20,7 @@ const require = createRequire(import.meta.url);
 export async function djangoDatabase(...layouts: readonly Layout[]): Promise<TestDjango> {
   const database = await emptyDatabase();
   const url = isPostgres ? searching(database.source) : database.source;
-  const run = (sql: string) => execute(database.source, sql);
+  const run = (sql: string) => executeSql(database.source, sql);
   for (const layout of layouts) await run(await layoutSql(layout));
   await run(`
     insert into django_content_type (id, app_label, model) values (1, 'shop', 'article'), (2, 'news', 'article');
@@ -37,7 +37,8 @@ export function layoutSql(layout: Layout): Promise<string> {
   return readFile(join(import.meta.dirname, "layout", file), "utf8");
 }
 
-async function execute(source: string, sql: string): Promise<void> {
+/** Runs SQL statements on a test database. */
+export async function executeSql(source: string, sql: string): Promise<void> {
   if (isPostgres) {
     await sqlAt(source, sql);
     return;
