@@ -43,11 +43,8 @@ export async function executeSql(source: string, sql: string): Promise<void> {
     await sqlAt(source, sql);
     return;
   }
-  const Database = require("libsql") as new (
-    path: string,
-    options: { timeout: number },
-  ) => { exec(sql: string): void; close(): void };
-  const database = new Database(source, { timeout: 5000 });
+  const Database = require("libsql") as new (path: string) => { exec(sql: string): void; close(): void };
+  const database = new Database(source);
   try {
     database.exec(sql);
   } finally {

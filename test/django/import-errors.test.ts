@@ -173,7 +173,7 @@ describe("import-django as a command", () => {
     });
     const ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));
     while ((await count("sallyport_user_groups")) === 0 && child.exitCode === null) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => setImmediate(resolve));
     }
     child.kill("SIGKILL");
     expect(await ended).toBe("SIGKILL");

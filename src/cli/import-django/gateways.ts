@@ -98,7 +98,7 @@ async function readGateways(
     }
     if (found.length > MAX_GATEWAYS) {
       throw new ConfigurationError(
-        `The table ${GATEWAYS} has more than ${MAX_GATEWAYS} gateways. Delete those that are not used.`,
+        `The table ${GATEWAYS} has more than ${MAX_GATEWAYS} gateways. Remove those that are not used.`,
       );
     }
   }
@@ -124,7 +124,7 @@ async function readRoutes(database: DjangoDatabase): Promise<ReadonlyMap<string,
     }
     count += page.length;
     if (count > MAX_GATEWAYS * MAX_GATEWAYS)
-      throw new ConfigurationError(`The table ${ROUTES} has too many rows.`);
+      throw new ConfigurationError(`The table ${ROUTES} has too many rows. Remove those that are not used.`);
   }
   return routes;
 }

@@ -138,7 +138,7 @@ function notStored(permission: string): ConfigurationError {
 function checkSize(size: number, what: string): void {
   if (size <= MAX_NAMES) return;
   throw new ConfigurationError(
-    `The Django database has more than ${MAX_NAMES} ${what}, and import-django keeps their names in memory. Delete those that are not used.`,
+    `The Django database has more than ${MAX_NAMES} ${what}, and import-django keeps their names in memory. Remove those that are not used.`,
   );
 }
 

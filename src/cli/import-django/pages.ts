@@ -1,3 +1,4 @@
+import { ConfigurationError } from "../../errors.ts";
 import type { DjangoDatabase, PageQuery, PageRow } from "./database.ts";
 
 /** The number of rows that are read and written together. At most IMPORT_PAGE. */
@@ -12,8 +13,14 @@ export async function* pagesOf(
     const page = await database.page({ ...query, after, limit: PAGE });
     const last = page.at(-1)?.key;
     if (last === undefined) return;
-    if (last === after) throw new Error(`The keys of ${query.from} are not unique.`);
+    if (last === after) throw notUnique(query.from);
     yield page;
     after = last;
   }
+}
+
+function notUnique(from: string): ConfigurationError {
+  return new ConfigurationError(
+    `The keys of ${from} are not unique, so its rows cannot be read in pages. Restore the primary key that Django created.`,
+  );
 }
