@@ -1,0 +1,165 @@
+import type { ApiGatewayV2Client } from "@aws-sdk/client-apigatewayv2";
+import type { ClientOptions } from "ws";
+import { environmentCredentials } from "../../src/delivery/credentials.ts";
+import { bySmithy } from "../aws/by-smithy.ts";
+import type { Account } from "./account.ts";
+import { Client, type Refusal } from "./client.ts";
+import type { Environment } from "./environment.ts";
+import type { Command, CommandResult, RecordedEvent } from "./function/commands.ts";
+import type { Probe } from "./function/probe.ts";
+import { KEY_HEADER, USER_HEADER } from "./names.ts";
+import { pause, poll } from "./timing.ts";
+
+/** How long an event may take until the function has recorded it, in milliseconds. */
+const EVENT_MS = 30_000;
+const CONNECT_ATTEMPTS = 3;
+
+export interface ManagementAnswer {
+  readonly status: number;
+  /** The header `x-amzn-errortype`, or an empty string. */
+  readonly errorType: string;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+/** What the checks use: clients, signed calls of the Management API, and the function. */
+export class Bench {
+  readonly environment: Environment;
+  readonly signal: AbortSignal;
+  readonly #account: Account;
+  readonly #clients: Client[] = [];
+
+  constructor(account: Account, environment: Environment, signal: AbortSignal) {
+    this.#account = account;
+    this.environment = environment;
+    this.signal = signal;
+  }
+
+  get gateways(): ApiGatewayV2Client {
+    return this.#account.gateways;
+  }
+
+  pause(ms: number): Promise<void> {
+    return pause(ms, this.signal);
+  }
+
+  command(command: Command): Promise<CommandResult> {
+    return this.#account.invoke(this.environment.functionName, command);
+  }
+
+  /** Requests a token for a user through the URL of the function. */
+  async token(user: string): Promise<string> {
+    const { functionUrl, key } = this.environment;
+    const response = await fetch(`${functionUrl}/api/ws-token`, {
+      method: "POST",
+      headers: { [USER_HEADER]: user, [KEY_HEADER]: key, "content-type": "application/json" },
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`The token endpoint answered ${response.status}: ${text}`);
+    return (JSON.parse(text) as { token: string }).token;
+  }
+
+  /** Starts to connect. The query is appended to the URL. */
+  start(
+    query: Readonly<Record<string, string>>,
+    { protocols = [], url = this.environment.url, ...options }: ConnectOptions = {},
+  ): Client {
+    const full = new URL(url);
+    for (const [name, value] of Object.entries(query)) full.searchParams.append(name, value);
+    const client = new Client(full.href, protocols, options);
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** Connects without Sallyport, with the answer of a probe to `$connect`. */
+  probing(probe: Probe, options?: ConnectOptions): Client {
+    return this.start({ probe: JSON.stringify(probe) }, options);
+  }
+
+  /** Returns an open connection that Sallyport does not know. Its messages go to the probe route. */
+  async raw(options?: ConnectOptions): Promise<Client> {
+    return this.#opened(() => this.probing({ kind: "status", status: 200 }, options));
+  }
+
+  /** Returns an open connection of a user. */
+  async user(user: string, query: Readonly<Record<string, string>> = {}): Promise<Client> {
+    return this.#opened(async () => this.start({ ...query, ws_token: await this.token(user) }));
+  }
+
+  /** Returns the status with which a connect is refused, or 101. */
+  async status(client: Client): Promise<number> {
+    const refusal = await client.refusal;
+    return refusal?.status ?? 101;
+  }
+
+  /** Returns the events that the function recorded, until one matches. */
+  event(what: string, matches: (event: RecordedEvent) => boolean): Promise<RecordedEvent> {
+    const read = async () => (await this.command({ kind: "events" })).events.findLast(matches);
+    return poll(`event ${what}`, EVENT_MS, read, { signal: this.signal });
+  }
+
+  /** Returns the recorded `$connect` of the client with a marker in its query. */
+  connectEvent(marker: string): Promise<RecordedEvent> {
+    return this.event("$connect", ({ requestContext, queryStringParameters }) => {
+      const query = (queryStringParameters ?? {}) as Readonly<Record<string, string>>;
+      return requestContext.eventType === "CONNECT" && query.marker === marker;
+    });
+  }
+
+  /** Returns the recorded `$disconnect` of a connection. */
+  disconnectEvent(connectionId: string): Promise<RecordedEvent> {
+    return this.event("$disconnect", ({ requestContext }) => {
+      return requestContext.eventType === "DISCONNECT" && requestContext.connectionId === connectionId;
+    });
+  }
+
+  /** Signs and sends a call of the Management API. */
+  async manage(
+    method: "POST" | "GET" | "DELETE",
+    connectionId: string,
+    body = "",
+    endpoint = this.environment.endpoint,
+  ): Promise<ManagementAnswer> {
+    const url = new URL(`${endpoint}/@connections/${encodeURIComponent(connectionId)}`);
+    const call = { method, host: url.host, path: url.pathname, body };
+    const { host: _, ...headers } = await bySmithy(
+      this.#account.region,
+      await environmentCredentials(),
+      call,
+      Date.now(),
+    );
+    const response = await fetch(url, {
+      method,
+      headers: headers as Record<string, string>,
+      ...(method === "POST" ? { body } : {}),
+    });
+    const errorType = (response.headers.get("x-amzn-errortype") ?? "").split(":")[0] ?? "";
+    return { status: response.status, errorType, headers: response.headers, body: await response.text() };
+  }
+
+  /** Closes the clients of a check, and waits until no event of them is in flight. */
+  async tidy(): Promise<void> {
+    for (const { socket } of this.#clients.splice(0)) socket.close();
+    // A second event during another one would be throttled, because the function has one instance.
+    await this.command({ kind: "events" }).catch(() => undefined);
+  }
+
+  async #opened(connect: () => Client | Promise<Client>): Promise<Client> {
+    let refusal: Refusal | undefined;
+    for (let attempt = 1; attempt <= CONNECT_ATTEMPTS; attempt++) {
+      const client = await connect();
+      refusal = await client.refusal;
+      if (refusal === undefined) return client;
+      // A busy function is answered with a status of 500 or above.
+      if (refusal.status < 500) break;
+      await this.pause(1000);
+    }
+    throw new Error(`The connect was refused with ${refusal?.status}.`);
+  }
+}
+
+export interface ConnectOptions extends ClientOptions {
+  readonly protocols?: readonly string[];
+  /** Default: the URL of the stage. */
+  readonly url?: string;
+}
