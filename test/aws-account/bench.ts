@@ -8,11 +8,20 @@ import type { Environment } from "./environment.ts";
 import type { Command, CommandResult, RecordedEvent } from "./function/commands.ts";
 import type { Probe } from "./function/probe.ts";
 import { KEY_HEADER, USER_HEADER } from "./names.ts";
-import { pause, poll } from "./timing.ts";
+import { pause, poll, stopwatch } from "./timing.ts";
 
 /** How long an event may take until the function has recorded it, in milliseconds. */
 const EVENT_MS = 30_000;
 const CONNECT_ATTEMPTS = 3;
+/**
+ * Time in which an event usually arrives, in milliseconds. A command during an event would throttle
+ * the event. A stand-in of AWS has no such limit.
+ */
+const SETTLE_MS = process.env.AWS_ENDPOINT_URL === undefined ? 1500 : 50;
+/** Time in which a new stage must accept a connection, in milliseconds. AWS documents no limit. */
+const SERVED_MS = 60_000;
+/** How long a check waits for the `$disconnect` events of its clients, in milliseconds. */
+const TIDY_MS = 5000;
 
 export interface ManagementAnswer {
   readonly status: number;
@@ -28,6 +37,9 @@ export class Bench {
   readonly signal: AbortSignal;
   readonly #account: Account;
   readonly #clients: Client[] = [];
+  /** The number of `$disconnect` events that the function has received after the last check. */
+  #disconnects = 0;
+  #instance: string | undefined;
 
   constructor(account: Account, environment: Environment, signal: AbortSignal) {
     this.#account = account;
@@ -43,8 +55,26 @@ export class Bench {
     return pause(ms, this.signal);
   }
 
-  command(command: Command): Promise<CommandResult> {
-    return this.#account.invoke(this.environment.functionName, command);
+  /** Sends a command to the function. @throws Error if AWS has replaced its instance */
+  async command(command: Command): Promise<CommandResult> {
+    const result = await this.#account.invoke(this.environment.functionName, command);
+    this.#instance ??= result.instance;
+    if (this.#instance === result.instance) return result;
+    throw new Error(
+      "AWS replaced the instance of the function, and the database with it. Run the test again.",
+    );
+  }
+
+  /** Waits until the stage accepts a connection. Returns the milliseconds. */
+  async waitUntilServed(): Promise<number> {
+    const elapsed = stopwatch();
+    const read = async () => {
+      const status = await this.status(this.probing({ kind: "status", status: 200 }));
+      return status === 101 ? status : undefined;
+    };
+    await poll("The stage accepts a connection", SERVED_MS, read, { signal: this.signal });
+    await this.tidy();
+    return elapsed();
   }
 
   /** Requests a token for a user through the URL of the function. */
@@ -93,7 +123,8 @@ export class Bench {
   }
 
   /** Returns the events that the function recorded, until one matches. */
-  event(what: string, matches: (event: RecordedEvent) => boolean): Promise<RecordedEvent> {
+  async event(what: string, matches: (event: RecordedEvent) => boolean): Promise<RecordedEvent> {
+    await this.pause(SETTLE_MS);
     const read = async () => (await this.command({ kind: "events" })).events.findLast(matches);
     return poll(`event ${what}`, EVENT_MS, read, { signal: this.signal });
   }
@@ -137,11 +168,23 @@ export class Bench {
     return { status: response.status, errorType, headers: response.headers, body: await response.text() };
   }
 
-  /** Closes the clients of a check, and waits until no event of them is in flight. */
+  /**
+   * Closes the clients of a check, and waits for their `$disconnect` events. The function has one
+   * instance, so an event during another one would be throttled.
+   */
   async tidy(): Promise<void> {
-    for (const { socket } of this.#clients.splice(0)) socket.close();
-    // A second event during another one would be throttled, because the function has one instance.
-    await this.command({ kind: "events" }).catch(() => undefined);
+    const clients = this.#clients.splice(0);
+    for (const { socket } of clients) socket.close();
+    const opened = clients.filter(({ hasOpened }) => hasOpened).length;
+    if (opened > 0) await this.pause(SETTLE_MS).catch(() => undefined);
+    const read = async () => {
+      const { disconnects } = await this.command({ kind: "events" });
+      return disconnects >= this.#disconnects + opened ? true : undefined;
+    };
+    // An event can be lost, so a missing one is no error of this check.
+    await poll("$disconnect", TIDY_MS, read, { signal: this.signal, everyMs: 100 }).catch(() => undefined);
+    const last = await this.command({ kind: "events" }).catch(() => undefined);
+    this.#disconnects = last?.disconnects ?? this.#disconnects;
   }
 
   async #opened(connect: () => Client | Promise<Client>): Promise<Client> {

@@ -25,10 +25,19 @@ export type Outcome =
   /** The check could not be completed. */
   | { readonly kind: "failed"; readonly error: string };
 
+/** Rejects when the run is interrupted. */
+function interruption(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const onAbort = () => reject(new Error("The run was interrupted."));
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
 /** Runs a check. It never rejects. */
 export async function outcomeOf(check: Check, bench: Bench): Promise<Outcome> {
   try {
-    const { recorded, seen, note } = await check.run(bench);
+    const { recorded, seen, note } = await Promise.race([check.run(bench), interruption(bench.signal)]);
     return recorded === seen ? { kind: "passed", note } : { kind: "differs", recorded, seen };
   } catch (error) {
     return { kind: "failed", error: error instanceof Error ? error.message : String(error) };

@@ -22,6 +22,8 @@ export class Client {
   /** Resolves with what the client saw if the connection was not opened, or with undefined. */
   readonly refusal: Promise<Refusal | undefined>;
   readonly closing: Promise<Closing>;
+  /** Whether the connection was opened. */
+  hasOpened = false;
   readonly #messages: string[] = [];
   #arrived = () => {};
 
@@ -35,7 +37,10 @@ export class Client {
       this.socket.once("close", (code, reason) => resolve({ code, reason: String(reason) }));
     });
     this.refusal = new Promise((resolve, reject) => {
-      this.socket.once("open", () => resolve(undefined));
+      this.socket.once("open", () => {
+        this.hasOpened = true;
+        resolve(undefined);
+      });
       this.socket.once("unexpected-response", (_request, { statusCode: status = 0, headers }) => {
         this.socket.terminate();
         resolve({ status, headers });

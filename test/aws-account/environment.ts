@@ -32,6 +32,12 @@ export interface Environment {
   readonly provisioner: Provisioner;
 }
 
+/** Stands for the view of the function in the app that only provisions. */
+class ProvisionedView extends WebSocketView {
+  static override signedIn = true;
+  static override receiveOnly = true;
+}
+
 /** Creates the resources of a run one after the other, and closes what is open on this machine. */
 export class EnvironmentBuilder {
   readonly #account: Account;
@@ -49,7 +55,7 @@ export class EnvironmentBuilder {
     this.#signal = signal;
   }
 
-  /** @param onStep called before each step with what it creates */
+  /** @param onStep called before each step with its description */
   async create(onStep: (what: string) => void): Promise<Environment> {
     const name = nameOf(this.#runId);
     const step = (what: string) => {
@@ -57,24 +63,24 @@ export class EnvironmentBuilder {
       onStep(what);
     };
     const lambda = `arn:aws:lambda:${this.#account.region}:${this.#accountId}:function:${name}`;
-    step(`role ${name}`);
+    step(`create role ${name}`);
     const role = await this.#account.createRole(name, this.#runId);
     // The id of the API is not known yet. The stage has the name of the run, and no other API has it.
     const { runtime } = gatewayPolicies(this.#define(lambda, undefined), { apiId: "*" });
     await this.#account.putRolePolicy(name, runtime);
-    step(`function ${name}`);
+    step(`create function ${name}`);
     const key = randomBytes(24).toString("hex");
     const code = await bundleFunction();
     await this.#account.createFunction(name, this.#runId, { role, code, key }, this.#signal);
     await this.#account.reserveInstance(name);
-    step(`URL of the function ${name}`);
+    step(`create URL of the function ${name}`);
     const functionUrl = await this.#account.createFunctionUrl(name);
     await this.#account.openFunctionUrl(name);
     const opened = await this.#open(this.#define(lambda, functionUrl));
     await opened.apply(({ action, what }) => step(`${action} ${what}`));
     const { apiId, url, endpoint } = await opened.status();
     if (apiId === null || url === null || endpoint === null) throw new Error("apply created no API.");
-    step("the tables and the record of the gateway in the function");
+    step("create tables and record of the gateway in the function");
     const secret = await this.#secretOf(apiId);
     const gateway = { name, apiId, endpoint, stage: name, secret };
     await this.#account.invoke(name, { kind: "prepare", gateway, users: USERS });
@@ -109,7 +115,7 @@ export class EnvironmentBuilder {
     this.#app = createSallyport({
       storage: sqlite(join(this.#folder, "provisioning.db")),
       permissions: [],
-      views: { [VIEW_PATH]: class Provisioned extends WebSocketView {} },
+      views: { [VIEW_PATH]: ProvisionedView },
       allowMissingOrigin: true,
       authenticate: () => null,
       gateways: [definition],

@@ -34,8 +34,8 @@ async function run(account: Account, options: Options, signal: AbortSignal): Pro
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));
   const abort = new AbortController();
-  // The first signal stops the checks, and the resources are removed. The second one ends the process.
-  for (const signal of SIGNALS) process.once(signal, () => abort.abort());
+  // Further signals are ignored, because a terminal and npm can both send one for Ctrl+C.
+  for (const signal of SIGNALS) process.on(signal, () => abort.abort());
   const account = new Account(options.region);
   try {
     if (!(await run(account, options, abort.signal))) process.exitCode = 1;

@@ -15,6 +15,7 @@ export function describeRun(options: Options, account: string, arn: string): rea
     `caller   ${arn}`,
     `region   ${options.region}`,
     `checks   ${selectedChecks(options).length}`,
+    `time     ${options.includesLong ? "up to 2 hours and 30 minutes" : "about 5 minutes"}`,
     "",
     `The run creates these resources, and removes them at its end:`,
     `  IAM role ${name}, which can call the Management API of stages with the name ${name}`,

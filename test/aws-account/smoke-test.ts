@@ -21,9 +21,10 @@ export async function smokeTest(
   const builder = new EnvironmentBuilder(account, accountId, options.runId, signal);
   let hasPassed = false;
   try {
-    const environment = await builder.create((what) => log(`create: ${what}`));
-    log(`serves ${environment.url}`);
-    hasPassed = await runChecks(new Bench(account, environment, signal), options, log);
+    const environment = await builder.create(log);
+    const bench = new Bench(account, environment, signal);
+    log(`${environment.url} serves after ${await bench.waitUntilServed()} ms`);
+    hasPassed = await runChecks(bench, options, log);
   } catch (error) {
     log(signal.aborted ? "The run was interrupted." : `The run failed: ${describe(error)}`);
   }

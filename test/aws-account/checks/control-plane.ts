@@ -37,7 +37,7 @@ async function withStage<T>(
   }
 }
 
-/** Checks of throttling and of the control plane. The last one removes the API. */
+/** Checks of throttling and of deployments. */
 export const CONTROL_PLANE: readonly Check[] = [
   {
     fact: "throttled-connect",
@@ -94,6 +94,10 @@ export const CONTROL_PLANE: readonly Check[] = [
       return { recorded: "1 true", seen: `${id} ${ok}` };
     },
   },
+];
+
+/** The last check, because it removes the API. */
+export const DESTRUCTION: readonly Check[] = [
   {
     fact: "destroy",
     name: "destroy removes the API, and open connections are closed",

@@ -6,7 +6,7 @@ import { sqlite } from "../../../src/storage/sqlite.ts";
 import { defineChannel } from "../../../src/views/channel.ts";
 import { handler } from "../../../src/views/handler.ts";
 import { WebSocketView } from "../../../src/views/view.ts";
-import { CHANNEL, KEY_HEADER, USER_HEADER, VIEW_PATH } from "../names.ts";
+import { KEY_HEADER, USER_HEADER, VIEW_PATH } from "../names.ts";
 
 export const smoke = definePermissions("smoke", { use: "Use the smoke test" });
 
@@ -16,11 +16,6 @@ class SmokeView extends WebSocketView {
   static override permissionsRequired = [smoke.use];
 
   whoami = handler(({ user, connection }) => ({ user: user.id, channel: connection.channel }));
-
-  say = handler(async ({ body, to }) => {
-    await to({ channel: CHANNEL }).send({ type: "said", body });
-    return { ok: true };
-  });
 }
 
 /**

@@ -19,6 +19,8 @@ export interface CommandResult {
   /** Identifies the instance of the function. Another instance has another database. */
   readonly instance: string;
   readonly events: readonly RecordedEvent[];
+  /** The number of all `$disconnect` events so far. */
+  readonly disconnects: number;
   /** The status of the last post of a probe. */
   readonly lastPost?: string | undefined;
   readonly report?: unknown;
@@ -41,17 +43,19 @@ const INSTANCE = randomUUID();
 const MAX_EVENTS = 300;
 const MAX_BODY = 500;
 const events: RecordedEvent[] = [];
+let disconnects = 0;
 
 /** Records an event, with the beginning of its body. */
 export function record(event: RecordedEvent): void {
   events.push(event.body === undefined ? event : { ...event, body: event.body.slice(0, MAX_BODY) });
   if (events.length > MAX_EVENTS) events.shift();
+  if (event.requestContext.eventType === "DISCONNECT") disconnects++;
 }
 
 /** Performs a command. */
 export async function perform(command: Command): Promise<CommandResult> {
   const report = await run(command);
-  return { instance: INSTANCE, events, lastPost, report };
+  return { instance: INSTANCE, events, disconnects, lastPost, report };
 }
 
 async function run(command: Command): Promise<unknown> {
