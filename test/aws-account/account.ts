@@ -12,7 +12,7 @@ import {
 } from "@aws-sdk/client-lambda";
 import { environmentCredentials } from "../../src/delivery/credentials.ts";
 import type { Command, CommandResult } from "./function/commands.ts";
-import { PREFIX, ROLE_PATH, TAG } from "./names.ts";
+import { httpNameOf, nameOf, PREFIX, ROLE_PATH, TAG } from "./names.ts";
 import { AwsQueryError, QueryApi, valuesOf } from "./query-api.ts";
 import { poll } from "./timing.ts";
 
@@ -179,7 +179,8 @@ export class Account {
 
   /** Returns the resources of all runs, or of one. Functions without a URL or a policy count too. */
   async find(runId?: string): Promise<readonly Resource[]> {
-    const isOurs = (name = "") => (runId === undefined ? name.startsWith(PREFIX) : name === PREFIX + runId);
+    const names = runId === undefined ? [] : [nameOf(runId), httpNameOf(runId)];
+    const isOurs = (name: string) => (runId === undefined ? name.startsWith(PREFIX) : names.includes(name));
     return [
       ...(await this.#apis()).filter(({ name }) => isOurs(name)),
       ...(await this.#functions()).filter(({ name }) => isOurs(name)),

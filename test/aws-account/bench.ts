@@ -7,7 +7,7 @@ import { Client, type Refusal } from "./client.ts";
 import type { Environment } from "./environment.ts";
 import type { Command, CommandResult, RecordedEvent } from "./function/commands.ts";
 import type { Probe } from "./function/probe.ts";
-import { KEY_HEADER, USER_HEADER } from "./names.ts";
+import { KEY_HEADER, USER_HEADER, VIEW_PATH } from "./names.ts";
 import { pause, poll, stopwatch } from "./timing.ts";
 
 /** How long an event may take until the function has recorded it, in milliseconds. */
@@ -83,6 +83,7 @@ export class Bench {
     const response = await fetch(`${functionUrl}/api/ws-token`, {
       method: "POST",
       headers: { [USER_HEADER]: user, [KEY_HEADER]: key, "content-type": "application/json" },
+      body: JSON.stringify({ view: VIEW_PATH }),
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`The token endpoint answered ${response.status}: ${text}`);
@@ -112,8 +113,12 @@ export class Bench {
   }
 
   /** Returns an open connection of a user. */
-  async user(user: string, query: Readonly<Record<string, string>> = {}): Promise<Client> {
-    return this.#opened(async () => this.start({ ...query, ws_token: await this.token(user) }));
+  async user(
+    user: string,
+    query: Readonly<Record<string, string>> = {},
+    options?: ConnectOptions,
+  ): Promise<Client> {
+    return this.#opened(async () => this.start({ ...query, ws_token: await this.token(user) }, options));
   }
 
   /** Returns the status with which a connect is refused, or 101. */
@@ -135,6 +140,11 @@ export class Bench {
       const query = (queryStringParameters ?? {}) as Readonly<Record<string, string>>;
       return requestContext.eventType === "CONNECT" && query.marker === marker;
     });
+  }
+
+  /** Returns the latest request of a path that the URL of the function received. */
+  request(path: string): Promise<RecordedEvent> {
+    return this.event(`POST ${path}`, ({ rawPath }) => rawPath === path);
   }
 
   /** Returns the recorded `$disconnect` of a connection. */

@@ -17,6 +17,11 @@ export const RAW_PATH = "/raw";
 export const USER_HEADER = "x-smoke-user";
 export const KEY_HEADER = "x-smoke-key";
 
+/** Returns the name of the API with URLs as targets, and of its stage. */
+export function httpNameOf(runId: string): string {
+  return `${nameOf(runId)}-http`;
+}
+
 /** Returns the name of the resources of a run, and of its stage. */
 export function nameOf(runId: string): string {
   return `${PREFIX}${runId}`;

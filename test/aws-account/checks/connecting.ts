@@ -132,6 +132,14 @@ export const CONNECTING: readonly Check[] = [
     },
   },
   {
+    fact: "compression",
+    name: "the response accepts the compression that the client offers",
+    async run(bench) {
+      const client = await bench.raw({ perMessageDeflate: true });
+      return { recorded: "permessage-deflate", seen: client.socket.extensions || "none" };
+    },
+  },
+  {
     fact: "post-during-connect",
     name: "a post to a connection during its $connect is answered with 410",
     async run(bench) {

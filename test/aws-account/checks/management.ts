@@ -142,10 +142,11 @@ export const MANAGEMENT: readonly Check[] = [
     name: "a revoked permission closes the connection",
     async run(bench) {
       const client = await bench.user("cleo");
+      const earlier = await bench.token("cleo");
       const closed = client.closed();
       await bench.command({ kind: "revoke", user: "cleo" });
       const { code, reason, tookMs } = await closed;
-      const again = await bench.status(bench.start({ ws_token: await bench.token("cleo") }));
+      const again = await bench.status(bench.start({ ws_token: earlier }));
       return {
         recorded: "1000 Connection Closed Normally, then 403",
         seen: `${code} ${reason}, then ${again}`,

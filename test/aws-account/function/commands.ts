@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { GatewayRegistration } from "../../../src/auth/gateways.ts";
-import { CHANNEL } from "../names.ts";
+import { CHANNEL, VIEW_PATH } from "../names.ts";
 import { sallyport, smoke } from "./app.ts";
 import { lastPost } from "./probe.ts";
 
@@ -49,7 +49,8 @@ let disconnects = 0;
 export function record(event: RecordedEvent): void {
   events.push(event.body === undefined ? event : { ...event, body: event.body.slice(0, MAX_BODY) });
   if (events.length > MAX_EVENTS) events.shift();
-  if (event.requestContext.eventType === "DISCONNECT") disconnects++;
+  if (event.requestContext.eventType === "DISCONNECT" || event.rawPath === `${VIEW_PATH}/disconnect`)
+    disconnects++;
 }
 
 /** Performs a command. */

@@ -17,7 +17,8 @@ import { FunctionProcesses } from "./function-processes.ts";
 const root = resolve(import.meta.dirname, "../../..");
 export const REGION = "eu-west-1";
 const KEY = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "not a secret" };
-const API_ID = "smokeapi01";
+/** The APIs that the local gateway serves, in the order of their creation. */
+const API_IDS = ["smokeapi01", "smokeapi02"];
 /** The local gateway requires a route at its start. */
 const NEVER = { integration: { type: "AWS_PROXY", handler: () => null } } as const;
 
@@ -28,10 +29,12 @@ export interface Run {
   readonly lines: readonly string[];
 }
 
-/** Options of the local gateway that shorten a limit of AWS. */
+/** Options of the local gateway that change a limit or a behavior of AWS. */
 export interface Limits {
   readonly idleTimeoutMs?: number;
   readonly maxConnectionMs?: number;
+  /** What a client receives for an HTTP response with another status than 2xx. */
+  readonly onHttpError?: "errorFrame";
   /** The time limit of the probe route. Default: what was provisioned. */
   readonly probeTimeoutMs?: number;
 }
@@ -82,7 +85,11 @@ export class AccountWorld {
     const functions = new FunctionProcesses(folder, environment);
     const { probeTimeoutMs, ...timeouts } = limits;
     const gateway = await startLocalGateway({
-      apis: [{ id: API_ID, routes: { $default: NEVER }, stages: { none: { deployed: false } } }],
+      apis: API_IDS.map((id) => ({
+        id,
+        routes: { $default: NEVER },
+        stages: { none: { deployed: false } },
+      })),
       port: 0,
       tls,
       credentials: { ...KEY, region: REGION },
@@ -155,8 +162,8 @@ function serve(
   const { identify } = aws.apis;
   const stages = new Set<string>();
   aws.apis.identify = () => {
-    const isFirst = aws.apis.all().every(({ ApiId }) => ApiId !== API_ID);
-    return isFirst ? { ApiId: API_ID, ApiEndpoint: new URL(gateway.url).origin } : identify();
+    const id = API_IDS.find((each) => aws.apis.all().every(({ ApiId }) => ApiId !== each));
+    return id === undefined ? identify() : { ApiId: id, ApiEndpoint: new URL(gateway.url).origin };
   };
   aws.apis.onServed = (
     apiId,
