@@ -88,7 +88,8 @@ test("this app has the code of the documentation", () => {
   const [config = "?", sallyport = "?", route = "?", matcher = "?"] = blocks;
   const file = (name: string) => readFileSync(join(import.meta.dirname, "next-app", name), "utf8");
   expect(file("next.config.ts")).toContain(config);
-  for (const part of sallyport.split("{ … });\n")) expect(file("sallyport.ts")).toContain(part);
+  for (const part of sallyport.split(/\{ \.\.\.options \}\);\n|\n\n/))
+    expect(file("sallyport.ts")).toContain(part);
   expect(file("app/ws/chat/[event]/route.ts")).toBe(route);
   expect(file("app/api/ws-token/route.ts")).toBe(route);
   // The test app excludes one more page.

@@ -1,0 +1,4 @@
+import type { Decision } from "sallyport";
+
+declare const decision: Decision;
+// the sample

@@ -1,0 +1,3 @@
+export const options = {
+  // the sample
+};

@@ -1,0 +1,9 @@
+import assert from "node:assert/strict";
+import { createTestApp } from "sallyport/testing";
+import type { ChatView } from "../src/chat-view.ts";
+import { chat } from "../src/permissions.ts";
+import { sallyport } from "../src/sallyport.ts";
+
+const app = await createTestApp(sallyport);
+const ann = await app.connectAs<ChatView>("ann", { permissions: [chat.can_use_chat] });
+// the sample
