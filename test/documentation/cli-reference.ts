@@ -13,7 +13,7 @@ const program = commandLine({ print: () => undefined, complain: () => undefined,
 export function cliPage(page: string): string {
   const listed = new Set<string>();
   const text = page.replaceAll(
-    /<!-- commands: ([\w -]+) -->\n[^]*?<!-- end of commands -->/g,
+    /<!-- commands: ([\w -]+) -->\n[\s\S]*?<!-- end of commands -->/g,
     (_all, names: string) => {
       const rows = names.split(" ").flatMap((name) => {
         listed.add(name);
