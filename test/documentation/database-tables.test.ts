@@ -6,7 +6,7 @@ import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 import { readPage } from "./pages.ts";
 
 class PingView extends WebSocketView {
-  static allowAnonymous = true;
+  static override allowAnonymous = true;
   ping = handler(async () => ({}));
 }
 
