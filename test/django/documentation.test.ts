@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 
-const page = readFileSync(resolve(import.meta.dirname, "../../docs/permissions.md"), "utf8");
+const read = (name: string) => readFileSync(resolve(import.meta.dirname, "../../docs", name), "utf8");
+const page = read("permissions.md");
 
 /** Statements about Django's permissions that do not apply here, or that have an addition. */
 const DIFFERENT = [
@@ -10,8 +11,8 @@ const DIFFERENT = [
   49, 50, 51, 58, 59,
 ];
 
-const section = (title: string) => {
-  const [, text = ""] = page.split(`\n## ${title}\n`);
+const section = (title: string, of = page) => {
+  const [, text = ""] = of.split(`\n## ${title}\n`);
   return text.split("\n## ")[0] ?? "";
 };
 
@@ -27,7 +28,14 @@ describe("the page about permissions", () => {
     for (const number of DIFFERENT) expect(tests).toMatch(new RegExp(`test\\(\\s*"D${number} `));
   });
 
+  test("has lines of limited length", () => {
+    expect(page.split("\n").filter((line) => line.length > 140)).toEqual([]);
+  });
+});
+
+describe("the page about access", () => {
   test("names the method for every question", () => {
+    const access = read("reference/access.md");
     const questions = [
       "hasPermission",
       "hasAnyPermission",
@@ -36,12 +44,8 @@ describe("the page about permissions", () => {
       "permissions(",
       "withPermission(",
     ];
-    for (const question of questions) expect(section("Check permissions")).toContain(question);
+    for (const question of questions) expect(section("Check permissions", access)).toContain(question);
     for (const word of ["modelPermissions", "list", "sync", "prune"])
-      expect(section("Declare permissions")).toContain(word);
-  });
-
-  test("has lines of limited length", () => {
-    expect(page.split("\n").filter((line) => line.length > 140)).toEqual([]);
+      expect(section("Declare permissions", access)).toContain(word);
   });
 });
