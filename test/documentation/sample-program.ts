@@ -84,8 +84,8 @@ function missingPackages(): ReadonlySet<string> {
   );
 }
 
-/** Returns whether a sample imports one of the packages. */
-function importsAny({ code }: Sample, packages: ReadonlySet<string>): boolean {
+/** Returns whether code imports one of the packages. */
+function importsAny(code: string, packages: ReadonlySet<string>): boolean {
   return [...code.matchAll(/(?:from|import) "((?:@[\w-]+\/)?[\w-]+)/g)].some(([, name = ""]) =>
     packages.has(name),
   );
@@ -97,11 +97,13 @@ function virtualFiles(pages: readonly Page[]) {
   const missing = missingPackages();
   for (const { path, samples } of pages) {
     const folder = join(VIRTUAL, path.replace(/\.md$/, ""));
-    for (const sample of samples.filter((each) => isCode(each) && !importsAny(each, missing))) {
+    for (const sample of samples.filter(isCode)) {
+      const code = withPreamble(sample);
+      if (importsAny(code, missing)) continue;
       const line = sample.place.replace(/^.*:/, "");
       const named = join(folder, fileName(sample) ?? `line-${line}.${sample.language}`);
       const file = files.has(named) ? named.replace(/(\.\w+)$/, `~${line}$1`) : named;
-      files.set(file, { code: withPreamble(sample), sample });
+      files.set(file, { code, sample });
     }
   }
   return files;
