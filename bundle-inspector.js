@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "vite";
 
@@ -36,5 +38,25 @@ export async function bundleInspector() {
       },
     },
   });
-  return output.map(({ fileName }) => join("dist/inspector", fileName));
+  await writeFile(join(outDir, LICENSES), licensesOf(output));
+  return [...output.map(({ fileName }) => fileName), LICENSES].map((name) => join("dist/inspector", name));
+}
+
+const LICENSES = "LICENSES.txt";
+
+/** Returns the licenses of the packages that a bundle contains. They require that it includes them. */
+function licensesOf(output) {
+  const files = output.flatMap(({ modules = {} }) => Object.keys(modules));
+  const folders = new Set(
+    files.flatMap((file) => /^\0?(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []),
+  );
+  const texts = [...folders].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const file = ["LICENSE", "LICENSE.md", "license", "LICENCE"].find((each) =>
+      existsSync(join(folder, each)),
+    );
+    const text = file === undefined ? license : readFileSync(join(folder, file), "utf8").trim();
+    return `${name} ${version}\n\n${text}\n`;
+  });
+  return texts.join(`\n${"-".repeat(80)}\n\n`);
 }

@@ -4,6 +4,7 @@ import { BackgroundCleanup } from "./admin/background-cleanup.ts";
 import { type CleanupOptions, type CleanupResult, cleanup } from "./admin/cleanup.ts";
 import { type ConnectionInfo, type ConnectionQuery, listConnections } from "./admin/connections.ts";
 import { type Health, HealthCheck } from "./admin/health.ts";
+import { AccessImport } from "./admin/import.ts";
 import { Inspection } from "./admin/inspection.ts";
 import { type MigrationResult, migrate } from "./admin/migrate.ts";
 import { close, flush, type RunningTasks } from "./admin/shutdown.ts";
@@ -50,6 +51,8 @@ import type { Sender } from "./views/context.ts";
 export interface Internals {
   /** The defined gateways, and the services that provision them. */
   readonly provisioning: ProvisioningServices;
+  /** Adds users, groups and grants of another database. */
+  readonly imports: AccessImport;
   /** What `sallyport doctor` reads. */
   readonly inspection: Inspection;
   /**
@@ -184,6 +187,7 @@ export class Sallyport {
     });
     this[INTERNAL] = {
       provisioning: { definitions: this.#gatewayDefinitions, unservedViews, gateways, store },
+      imports: new AccessImport(this.#adminServices, this.#worker),
       inspection: new Inspection(config, { admin: this.#adminServices, auth, storage, api: this.#api }),
       answer: (http) => this.#router.handle(http),
       start: serve,

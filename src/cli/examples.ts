@@ -55,6 +55,10 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "gateway rotate-secret": ["gateway rotate-secret chat"],
   "gateway policy": ["gateway policy --account 123456789012"],
   "gateway export": ["gateway export > template.json", "gateway export chat --format cloudformation"],
+  "import-django": [
+    "import-django --database db.sqlite3",
+    "import-django --database postgres://reader@localhost/shop --user-table accounts_user --apply",
+  ],
   completion: ["completion bash >> ~/.bashrc", "completion fish > ~/.config/fish/completions/sallyport.fish"],
   local: ["local --target http://127.0.0.1:8000/ws/chat/"],
 };

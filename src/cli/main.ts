@@ -13,6 +13,7 @@ import { addDoctor } from "./doctor.ts";
 import { addExamples } from "./examples.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
+import { addImportDjango } from "./import-django.ts";
 import { addInit } from "./init.ts";
 import { addLimits } from "./limits.ts";
 import { addLocal } from "./local.ts";
@@ -93,6 +94,7 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
   addLimits(program, terminal);
   addCleanup(program, terminal);
   addGateway(program, terminal);
+  addImportDjango(program, terminal);
   addLocal(program, terminal);
   addCompletion(program, terminal);
   addExamples(program);

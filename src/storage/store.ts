@@ -3,6 +3,7 @@ import type { ChangeStore } from "./stores/changes.ts";
 import type { ConnectionStore } from "./stores/connections.ts";
 import type { DecisionStore } from "./stores/decisions.ts";
 import type { GatewayStore } from "./stores/gateways.ts";
+import type { ImportStore } from "./stores/imports.ts";
 import type { LimitStore } from "./stores/limits.ts";
 import type { LostChannelStore } from "./stores/lost-channels.ts";
 import type { MembershipStore } from "./stores/memberships.ts";
@@ -26,6 +27,7 @@ export interface Store {
   readonly limits: LimitStore;
   readonly users: UserStore;
   readonly changes: ChangeStore;
+  readonly imports: ImportStore;
   readonly revocations: RevocationStore;
   readonly audit: AuditStore;
   readonly decisions: DecisionStore;

@@ -17,28 +17,33 @@ class Sha256 {
   reset() {}
 }
 
-function signer(region: string, credentials: AwsCredentials): SignatureV4 {
+function signer(region: string, credentials: AwsCredentials, service = "execute-api"): SignatureV4 {
   return new SignatureV4({
-    service: "execute-api",
+    service,
     region,
     credentials: { ...credentials } as never,
     sha256: Sha256 as never,
   });
 }
 
-/** Returns the headers of a Management API call, signed by the signer of the AWS SDK. */
+/**
+ * Returns the headers of a call of the Management API or of another service, signed by the signer
+ * of the AWS SDK.
+ */
 export async function bySmithy(
   region: string,
   credentials: AwsCredentials,
   call: Omit<SignableCall, "body"> & {
     readonly body: string | Uint8Array;
+    /** The name of the service in the signature. Default: the Management API. */
+    readonly service?: string;
     /** Default: none. */
     readonly query?: Readonly<Record<string, string | readonly string[]>>;
   },
   now: number,
 ) {
-  const smithy = signer(region, credentials);
-  const { method, host, path, body, contentType, query = {} } = call;
+  const { method, host, path, body, contentType, query = {}, service } = call;
+  const smithy = signer(region, credentials, service);
   const [hostname = "", port] = host.split(":");
   const signed = await smithy.sign(
     {

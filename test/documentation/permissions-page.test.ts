@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Page, readPage } from "./pages.ts";
-import { RunnablePage } from "./run-page.ts";
+import { createPageApp, RunnablePage } from "./run-page.ts";
 
 const page = readPage("docs/permissions.md");
 
@@ -45,14 +45,10 @@ test("each statement of the page of the Python package has a section with a samp
 describe("the samples", () => {
   let samples: RunnablePage;
   // biome-ignore lint/suspicious/noExplicitAny: exports of samples, whose types are checked elsewhere
-  let [sallyport, storage, testing, chat, channels, rooms]: any[] = [];
+  let [chat, channels, rooms]: any[] = [];
 
   beforeAll(async () => {
     samples = await RunnablePage.compile(page);
-    // The samples import the built package. A view of the source would be another class.
-    [sallyport, storage, testing] = await Promise.all(
-      ["sallyport", "sallyport/storage/sqlite", "sallyport/testing"].map((name) => import(name)),
-    );
     ({ chat } = await samples.import("permissions.ts"));
     channels = await samples.import("channels.ts");
     rooms = await samples.import("rooms.ts");
@@ -61,17 +57,14 @@ describe("the samples", () => {
 
   /** A test app with one view of the page. */
   async function appOf(file: string, name: string) {
-    const { [name]: View } = await samples.import(file);
-    const { chat, projects } = await samples.import("permissions.ts");
-    const app = sallyport.createSallyport({
-      storage: storage.sqlite(":memory:"),
-      permissions: [chat, projects],
+    const [{ [name]: View }, permissions] = await Promise.all(
+      [file, "permissions.ts"].map((each) => samples.import(each)),
+    );
+    return createPageApp({
+      permissions: [permissions.chat, permissions.projects],
       channels: Object.values(channels),
       views: { "/ws": View },
-      authenticate: () => null,
-      origins: ["https://www.example.com"],
     });
-    return testing.createTestApp(app);
   }
 
   /** Returns which combinations of permissions can connect to a view. */
@@ -233,7 +226,7 @@ describe("the samples", () => {
   });
 
   test("test the eight cases of the complete chat", async () => {
-    const output = await samples.test("permissions.test.ts");
+    const output = await samples.test("src/permissions.test.ts");
     expect(output).toMatch(/^# pass 8$/m);
     expect(output).toMatch(/^# fail 0$/m);
   });

@@ -7,7 +7,7 @@ import { checkShell } from "./shell-sample.ts";
 const samples = PAGES.flatMap((page) => page.samples);
 const of = (language: string) => samples.filter((sample) => sample.language === language);
 
-test("each sample of TypeScript and JavaScript compiles", () => {
+test("B68 B70 each sample of TypeScript and JavaScript compiles", () => {
   expect(samples.filter(isCode).length).toBeGreaterThan(230);
   expect(compileErrors(PAGES)).toEqual([]);
 });

@@ -112,6 +112,24 @@ describe("lists that state the same facts agree", () => {
     expect([...found].filter(([, ranges]) => ranges.size > 1)).toEqual([]);
   });
 
+  test("the dependencies of the package and docs/project/licenses.md", () => {
+    const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const page = readFileSync(join(root, "docs/project/licenses.md"), "utf8");
+    const documented = [...page.matchAll(/^\| `([^`]+)` \| (\S+) \|/gm)];
+    expect(documented.map(([, name]) => name)).toEqual(Object.keys(dependencies).sort());
+    for (const [, name = "", license] of documented) {
+      const installed = JSON.parse(readFileSync(join(root, "node_modules", name, "package.json"), "utf8"));
+      expect([name, license]).toEqual([name, installed.license]);
+    }
+  });
+
+  test("the peer dependencies of the package and docs/project/platforms.md", () => {
+    const { peerDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const page = readFileSync(join(root, "docs/project/platforms.md"), "utf8");
+    const documented = [...page.matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name);
+    expect(documented.sort()).toEqual(Object.keys(peerDependencies).sort());
+  });
+
   test("the recipes, docs/guides/deployment.md and examples/deploy/README.md", () => {
     const folders = readdirSync(join(root, "examples/deploy"), { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && existsSync(join(entry.parentPath, entry.name, "README.md")))

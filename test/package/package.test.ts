@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
@@ -79,7 +79,7 @@ describe("the package", () => {
     expect(paths).toContain("dist/index.js");
     expect(paths).toContain("dist/index.d.ts");
     expect(paths).toContain("bin/sallyport.js");
-    for (const name of ["index.html", "inspector.js", "inspector.css"])
+    for (const name of ["index.html", "inspector.js", "inspector.css", "LICENSES.txt"])
       expect(paths).toContain(`dist/inspector/${name}`);
     expect(paths).toContain("docs/permissions.md");
     // The templates name these recipes.
@@ -87,15 +87,4 @@ describe("the package", () => {
     const notShipped = /^(test|examples\/(?!deploy\/)|bench|src)\/|\.test\.|tsbuildinfo/;
     expect(paths.filter((path) => notShipped.test(path))).toEqual([]);
   });
-});
-
-test("B70 every page of the docs that another one names exists", () => {
-  const docs = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" });
-  const pages = ["README.md", ...docs.filter((file) => file.endsWith(".md")).map((file) => `docs/${file}`)];
-  for (const page of pages) {
-    for (const [, target = ""] of readFileSync(join(root, page), "utf8").matchAll(/\]\(([^)#]+)\)/g)) {
-      if (!/^https?:/.test(target))
-        expect(existsSync(join(root, page, "..", target)), `${page} → ${target}`).toBe(true);
-    }
-  }
 });

@@ -7,6 +7,7 @@ import { SqlConnections } from "./connections.ts";
 import { SqlDecisions } from "./decisions.ts";
 import { SqlEndedSessions } from "./ended-sessions.ts";
 import { SqlGateways } from "./gateways.ts";
+import { SqlImports } from "./imports.ts";
 import { SqlLimits } from "./limits.ts";
 import { SqlLostChannels } from "./lost-channels.ts";
 import { SqlMemberships } from "./memberships.ts";
@@ -24,6 +25,7 @@ export class SqlStore implements Store {
   readonly limits: SqlLimits;
   readonly users: SqlUsers;
   readonly changes: SqlChanges;
+  readonly imports: SqlImports;
   readonly revocations: SqlRevocations;
   readonly audit: SqlAudit;
   readonly decisions: SqlDecisions;
@@ -43,6 +45,7 @@ export class SqlStore implements Store {
     this.memberships = new SqlMemberships(database, { connections: this.connections, changeLog });
     this.lostChannels = new SqlLostChannels(database, this.connections);
     this.changes = new SqlChanges(database, { ...this, changeLog });
+    this.imports = new SqlImports(database, { ...this, changeLog });
     this.decisions = new SqlDecisions(database);
     this.gateways = new SqlGateways(database);
   }

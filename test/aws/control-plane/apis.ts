@@ -58,6 +58,15 @@ export class Apis {
   /** How an update changes the map of an integration or a stage. */
   mapUpdates: MapUpdates = "merge";
 
+  /** Returns id and endpoint of a new API. Default: a random id, and the host that AWS gives it. */
+  identify = (): { readonly ApiId: string; readonly ApiEndpoint: string } => {
+    const ApiId = newId(10);
+    return { ApiId, ApiEndpoint: `wss://${ApiId}.execute-api.${this.#region}.amazonaws.com` };
+  };
+
+  /** Called when a stage serves another deployment. Default: nothing. */
+  onServed: (apiId: string, stage: Aws.Stage, snapshot: Snapshot) => void = () => undefined;
+
   /** Time after its creation in which an API is in no list, in milliseconds. Default: 0. */
   showsAfterMs = 0;
 
@@ -106,10 +115,10 @@ export class Apis {
       throw badRequest("RouteSelectionExpression is required for WEBSOCKET APIs");
     checkApi(input);
     check.tags(input.Tags);
-    const ApiId = newId(10);
+    const { ApiId, ApiEndpoint } = this.identify();
     const api: Aws.Api = {
       ApiId,
-      ApiEndpoint: `wss://${ApiId}.execute-api.${this.#region}.amazonaws.com`,
+      ApiEndpoint,
       ApiKeySelectionExpression: "$request.header.x-api-key",
       DisableExecuteApiEndpoint: false,
       IpAddressType: "ipv4",
@@ -295,6 +304,7 @@ export class Apis {
     } as Aws.Stage;
     checkStage(stage);
     stages.set(input.StageName ?? "", stage);
+    this.#announce(input.ApiId, input.StageName);
     return stage;
   }
 
@@ -367,6 +377,7 @@ export class Apis {
     const { DeploymentId } = deployment;
     // A failed deployment does not change the stage.
     if (stage && outcome !== "FAILED") record.stages.set(input.StageName ?? "", { ...stage, DeploymentId });
+    this.#announce(input.ApiId, input.StageName);
     return deployment;
   }
 
@@ -389,6 +400,12 @@ export class Apis {
       if (stage.DeploymentId === DeploymentId)
         throw badRequest(`Active stages pointing to this deployment must be moved or deleted`);
     deployments.delete(DeploymentId ?? "");
+  }
+
+  #announce(apiId = "", stageName = ""): void {
+    const stage = this.#apis.get(apiId)?.stages.get(stageName);
+    const snapshot = this.served(apiId, stageName);
+    if (stage && snapshot) this.onServed(apiId, stage, snapshot);
   }
 
   /** Returns a snapshot of the API. */

@@ -3,14 +3,14 @@ import { AwsError } from "./operations.ts";
 interface Statement {
   readonly Sid: string;
   readonly Effect: "Allow";
-  readonly Principal: { readonly Service: string };
+  readonly Principal: { readonly Service: string } | "*";
   readonly Action: string;
   readonly Resource: string;
   readonly Condition?: { readonly ArnLike: { readonly "AWS:SourceArn": string } };
 }
 
 /** The account of the caller, which owns the functions. */
-const ACCOUNT = "123456789012";
+export const ACCOUNT = "123456789012";
 
 /** The permissions to invoke functions, as Lambda stores them. */
 export class Functions {
@@ -28,7 +28,8 @@ export class Functions {
 
   /** Returns whether an API is allowed to invoke a function for a route. */
   allows(arn: string, sourceArn: string): boolean {
-    return [...(this.#policies.get(arn)?.values() ?? [])].some(({ Condition }) => {
+    return [...(this.#policies.get(arn)?.values() ?? [])].some(({ Principal, Condition }) => {
+      if (Principal === "*") return false;
       const pattern = Condition?.ArnLike["AWS:SourceArn"] ?? "*";
       const expression = pattern.split("*").map((part) => part.replace(/[.$+?()[\]{}|\\^]/g, "\\$&"));
       return new RegExp(`^${expression.join(".*")}$`).test(sourceArn);
@@ -53,7 +54,7 @@ export class Functions {
     const statement: Statement = {
       Sid: StatementId,
       Effect: "Allow",
-      Principal: { Service: Principal },
+      Principal: Principal === "*" ? Principal : { Service: Principal },
       Action,
       Resource: Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`,
       ...(SourceArn === undefined ? {} : { Condition: { ArnLike: { "AWS:SourceArn": SourceArn } } }),
@@ -86,7 +87,10 @@ export class Functions {
     const [, , , , account = ACCOUNT] = FunctionName.split(":");
     if (account !== ACCOUNT)
       throw new AwsError(403, "AccessDeniedException", `No resource-based policy allows ${FunctionName}`);
-    const arn = Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`;
+    const name = FunctionName.includes(":")
+      ? FunctionName
+      : [...this.#policies.keys()].find((each) => each.endsWith(`:function:${FunctionName}`));
+    const arn = Qualifier === undefined ? (name ?? FunctionName) : `${name}:${Qualifier}`;
     const policy = this.#policies.get(arn);
     if (!policy) throw missing(`Function not found: ${arn}`);
     return policy;

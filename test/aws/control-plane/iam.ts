@@ -1,7 +1,8 @@
 import type { PolicyDocument } from "../../../src/aws/policies.ts";
 import type { Apis } from "./apis.ts";
-import type { Functions } from "./functions.ts";
+import { ACCOUNT, type Functions } from "./functions.ts";
 import { AwsError } from "./operations.ts";
+import type { Roles } from "./roles.ts";
 
 /** A permission that IAM checks for a call. */
 export interface Demand {
@@ -53,9 +54,11 @@ export class Iam {
   readonly #region: string;
   readonly #apis: Apis;
   readonly #functions: Functions;
+  readonly #roles: Roles;
   #hasServiceRole = false;
 
-  constructor(region: string, apis: Apis, functions: Functions) {
+  constructor(region: string, apis: Apis, functions: Functions, roles: Roles) {
+    this.#roles = roles;
     this.#region = region;
     this.#apis = apis;
     this.#functions = functions;
@@ -78,8 +81,9 @@ export class Iam {
   }
 
   #demands({ operation, input, method, path }: Arrived): readonly Demand[] {
+    if (path === "/") return this.#onRole(operation, input as Readonly<Record<string, string>>);
     if (!path.startsWith("/v2/"))
-      return [this.#onFunction(operation, input as Readonly<Record<string, string>>)];
+      return this.#onFunction(operation, input as Readonly<Record<string, string>>);
     // Segments are not encoded, except for the ARN in a path of tags.
     const named = path.startsWith("/v2/tags/") ? path : decodeURIComponent(path);
     const own = { action: `apigateway:${method}`, resource: this.#arn(named.slice("/v2/".length)) };
@@ -138,7 +142,35 @@ export class Iam {
     return [{ action: "iam:CreateServiceLinkedRole", resource: SERVICE_ROLE, context }];
   }
 
-  #onFunction(operation: string, input: Readonly<Record<string, string>>): Demand {
+  /**
+   * Returns the permissions of a call of IAM. `GetCallerIdentity` needs none. Source: AWS service
+   * authorization reference, "AWS Identity and Access Management".
+   */
+  #onRole(
+    operation: string,
+    { Path = "/", RoleName = "", ...rest }: Readonly<Record<string, string>>,
+  ): Demand[] {
+    if (operation === "GetCallerIdentity") return [];
+    if (operation === "ListRoles") return [{ action: "iam:ListRoles", resource: "*" }];
+    const created = `arn:aws:iam::${ACCOUNT}:role${Path}${RoleName}`;
+    const resource = operation === "CreateRole" ? created : this.#roles.arnOf(RoleName);
+    const actions = "Tags.member.1.Key" in rest ? [operation, "TagRole"] : [operation];
+    return actions.map((action) => ({ action: `iam:${action}`, resource }));
+  }
+
+  /** Returns the permissions of a call of Lambda. */
+  #onFunction(operation: string, input: Readonly<Record<string, string>>): readonly Demand[] {
+    const { FunctionName: name = "", Role = "" } = input;
+    if (operation === "ListFunctions") return [{ action: "lambda:ListFunctions", resource: "*" }];
+    const arn = name.includes(":") ? name : `arn:aws:lambda:${this.#region}:${ACCOUNT}:function:${name}`;
+    const on = (action: string): Demand => ({ action: `lambda:${action}`, resource: arn });
+    if (operation === "Invoke") return [on("InvokeFunction")];
+    if (operation === "CreateFunction")
+      return [on("CreateFunction"), on("TagResource"), { action: "iam:PassRole", resource: Role }];
+    return [this.#onPolicy(operation, { ...input, FunctionName: arn })];
+  }
+
+  #onPolicy(operation: string, input: Readonly<Record<string, string>>): Demand {
     const { FunctionName = "", Qualifier, StatementId, Principal } = input;
     const resource = Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`;
     const principal = operation === "RemovePermission" ? this.#principal(input, StatementId) : Principal;

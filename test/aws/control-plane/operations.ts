@@ -6,7 +6,11 @@ export interface Call {
   readonly operation: string;
   readonly input: Readonly<Record<string, unknown>>;
   readonly status: number;
-  readonly encode: (output: unknown) => unknown;
+  readonly contentType: string;
+  /** Returns the body of the answer. */
+  readonly encode: (output: unknown) => string;
+  /** Returns the headers of the answer. Default: none. */
+  readonly headers?: (output: unknown) => Readonly<Record<string, string>>;
 }
 
 /** The error that AWS answers. */
@@ -78,9 +82,11 @@ export function decode(method: string, url: URL, body: string): Call {
     if (!values) continue;
     const given: Record<string, unknown> = {};
     for (const [index, label] of labels.entries()) given[label] = decodeURIComponent(values[index + 1] ?? "");
-    const json = body === "" ? {} : (JSON.parse(body) as Record<string, unknown>);
-    const rest = new Set(Object.keys(json));
     const members = membersOf(input);
+    const payload = members.find(({ isPayload }) => isPayload);
+    if (payload) given[payload.member] = body;
+    const json = body === "" || payload ? {} : (JSON.parse(body) as Record<string, unknown>);
+    const rest = new Set(Object.keys(json));
     for (const { member, wireName, query, schema } of members) {
       if (query !== undefined) {
         const texts = url.searchParams.getAll(query);
@@ -93,10 +99,21 @@ export function decode(method: string, url: URL, body: string): Call {
     for (const { member, isRequired } of members) {
       if (isRequired && given[member] === undefined) throw badRequest(`Missing required field ${member}`);
     }
-    return { operation: name, input: given, status, encode: (value) => written(output, value) };
+    const common = { operation: name, input: given, status, contentType: "application/json" };
+    if (payload) return { ...common, ...invocation };
+    return { ...common, encode: (value) => JSON.stringify(written(output, value) ?? {}) };
   }
   throw new AwsError(403, "ForbiddenException", `no operation is ${method} ${url.pathname}`);
 }
+
+/** An invocation of a function is answered with the payload itself, and with a header for an error. */
+const invocation = {
+  encode: (output: unknown) => (output as { readonly Payload: string }).Payload,
+  headers: (output: unknown): Readonly<Record<string, string>> => {
+    const { FunctionError } = output as { readonly FunctionError?: string };
+    return FunctionError === undefined ? {} : { "x-amz-function-error": FunctionError };
+  },
+};
 
 interface Member {
   readonly member: string;
@@ -104,6 +121,8 @@ interface Member {
   readonly wireName: string;
   readonly query: string | undefined;
   readonly isRequired: boolean;
+  /** Whether the member is the whole body. */
+  readonly isPayload: boolean;
 }
 
 function membersOf(schema: Schema): readonly Member[] {
@@ -129,6 +148,8 @@ function membersOf(schema: Schema): readonly Member[] {
       wireName: jsonName ?? member,
       query: httpQuery,
       isRequired: index < required,
+      // A bit of the traits means `httpPayload`.
+      isPayload: typeof traits === "number" && (traits & 16) !== 0,
     };
   });
 }
@@ -158,6 +179,8 @@ function read(schema: Schema, value: unknown, where: string): unknown {
     return value;
   }
   const [kind, , , , of] = resolved as readonly [number, string, string, Traits, Schema];
+  // A simple type with a name, such as the bytes of an archive.
+  if (kind === 0) return read(of, value, where);
   if (kind === 1) return array(value, where).map((item) => read(of, item, where));
   if (kind === 2) return mapped(value, where, (item) => read((resolved[5] ?? 0) as Schema, item, where));
   const rest = new Set(Object.keys(object(value, where)));

@@ -1,10 +1,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Apis } from "./apis.ts";
-import { Functions } from "./functions.ts";
+import { DeployedFunctions } from "./deployed-functions.ts";
+import { ACCOUNT, Functions } from "./functions.ts";
 import { type Arrived, Iam } from "./iam.ts";
 import { AwsError, decode } from "./operations.ts";
 import { Clock, Rates } from "./rates.ts";
+import { decodeQuery, queryError, Roles } from "./roles.ts";
 
 /** A fault of a call. */
 export type Fault =
@@ -27,8 +29,8 @@ export interface Logged {
 }
 
 /**
- * The control planes of API Gateway and Lambda as an HTTP server for tests. It decodes calls with
- * the models of the AWS SDK. Its pages are short, so that a client that reads only the first one
+ * The control planes of API Gateway, Lambda, IAM and STS as an HTTP server for tests. It decodes
+ * calls with the models of the AWS SDK. Its pages are short, so that a client that reads only the first one
  * fails.
  */
 export class ControlPlane {
@@ -36,6 +38,9 @@ export class ControlPlane {
   readonly region: string;
   readonly apis: Apis;
   readonly functions = new Functions();
+  /** Functions that were created by calls. */
+  readonly deployed: DeployedFunctions;
+  readonly roles = new Roles();
   /** The permissions of the caller. */
   readonly iam: Iam;
   /** Every call so far. */
@@ -54,7 +59,8 @@ export class ControlPlane {
     this.region = region;
     this.clock = clock;
     this.apis = new Apis(this.clock, region, 2);
-    this.iam = new Iam(region, this.apis, this.functions);
+    this.deployed = new DeployedFunctions(region, ACCOUNT);
+    this.iam = new Iam(region, this.apis, this.functions, this.roles);
     this.#rates = new Rates(this.clock);
     this.#server = createServer((request, response) => void this.#answer(request, response));
   }
@@ -78,16 +84,18 @@ export class ControlPlane {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
+    const isQuery = /^application\/x-www-form-urlencoded/.test(request.headers["content-type"] ?? "");
     try {
       this.#checkSignature(request);
       const url = new URL(request.url ?? "", "http://control.plane");
-      const call = decode(request.method ?? "", url, Buffer.concat(chunks).toString());
+      const body = Buffer.concat(chunks).toString();
+      const call = isQuery ? decodeQuery(body) : decode(request.method ?? "", url, body);
       const { operation, input } = call;
       const arrived = { operation, input, method: request.method ?? "", path: url.pathname };
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
       // Throttling is checked before any other fault.
       const excess = this.#rates.rejection(operation);
-      const fault = excess || /^Get/.test(operation) ? undefined : await this.#faultOf(operation);
+      const fault = excess || /^(Get|List)/.test(operation) ? undefined : await this.#faultOf(operation);
       if (fault?.kind === "silent") {
         log(0);
         return;
@@ -101,22 +109,24 @@ export class ControlPlane {
         if (fault?.kind === "rejected")
           throw new AwsError(fault.status, fault.type, fault.message ?? "The test says so");
         if (excess) throw excess;
-        const output = this.#run(arrived);
+        const output = await this.#run(arrived);
         if (fault?.kind === "answer lost") {
           log(0);
           request.socket.destroy();
           return;
         }
         log(call.status);
-        const body = call.status === 204 ? "" : JSON.stringify(call.encode(output) ?? {});
-        response.writeHead(call.status, { "content-type": "application/json" }).end(body);
+        const headers = { "content-type": call.contentType, ...call.headers?.(output) };
+        response.writeHead(call.status, headers).end(call.status === 204 ? "" : call.encode(output));
       } catch (error) {
         log(error instanceof AwsError ? error.status : 500);
         throw error;
       }
     } catch (error) {
-      const { status, type, message } =
-        error instanceof AwsError ? error : new AwsError(500, "InternalFailure", String(error));
+      const failure = error instanceof AwsError ? error : new AwsError(500, "InternalFailure", String(error));
+      const { status, type, message } = failure;
+      if (isQuery)
+        return void response.writeHead(status, { "content-type": "text/xml" }).end(queryError(failure));
       const headers = { "content-type": "application/json", "x-amzn-errortype": type };
       response.writeHead(status, headers).end(JSON.stringify({ message, Message: message }));
     }
@@ -131,9 +141,15 @@ export class ControlPlane {
     }
   }
 
-  #run(arrived: Arrived): unknown {
+  async #run(arrived: Arrived): Promise<unknown> {
     this.iam.authorize(arrived);
     const { operation, input } = arrived;
+    if (this.roles.has(operation)) return this.roles.run(operation, input as Record<string, string>);
+    if (this.deployed.has(operation)) {
+      const output = await this.deployed.run(operation, input);
+      if (operation === "CreateFunction") this.functions.add((output as { FunctionArn: string }).FunctionArn);
+      return output;
+    }
     if (operation === "AddPermission" || operation === "GetPolicy" || operation === "RemovePermission")
       return this.functions[operation](input as Readonly<Record<string, string>>);
     return this.apis.run(operation, input);
@@ -141,7 +157,7 @@ export class ControlPlane {
 
   #checkSignature(request: IncomingMessage): void {
     const scope = new RegExp(
-      `^AWS4-HMAC-SHA256 Credential=[^/]+/\\d{8}/${this.region}/(apigateway|lambda)/aws4_request, `,
+      `^AWS4-HMAC-SHA256 Credential=[^/]+/\\d{8}/(${this.region}/(apigateway|lambda|sts)|us-east-1/iam)/aws4_request, `,
     );
     if (!scope.test(request.headers.authorization ?? ""))
       throw new AwsError(403, "AccessDeniedException", "The call is not signed for this service and region");

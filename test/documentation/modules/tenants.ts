@@ -9,3 +9,5 @@ export const tenantOf = async (userId: string | undefined): Promise<string | und
 export const findOrders = async (tenant: string | undefined, _page: number): Promise<readonly Order[]> => [
   { id: 1, tenant },
 ];
+export const findOrder = async (id: number): Promise<Order | undefined> =>
+  id === 1 ? { id, tenant: "acme" } : undefined;

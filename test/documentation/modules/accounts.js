@@ -1,0 +1,4 @@
+/** @param {string} token */
+export const userOf = async (token) => (token === "" ? undefined : "ann");
+/** @param {string | undefined} user */
+export const canUseChat = async (user) => user !== undefined;
