@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { AccountWorld, REGION } from "./account-world.ts";
-import { selfSigned } from "./certificate.ts";
+import { AccountWorld, REGION } from "../aws/smoke/account-world.ts";
+import { selfSigned } from "../aws/smoke/certificate.ts";
 
 const tls = selfSigned();
 const YES = ["--region", REGION, "--yes"];
