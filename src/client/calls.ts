@@ -18,8 +18,7 @@ export const HANDSHAKE_FAILED = "HANDSHAKE_FAILED";
  *
  * | status | meaning |
  * | --- | --- |
- * | 0 | no answer: timeout, lost connection or closed socket. With `sent`, the handler may have run
- * |
+ * | 0 | no answer: timeout, lost or closed connection. If `sent`, the handler may have run |
  * | 413 with `sent: false` | the message is larger than 32 KB and was not sent |
  * | any other | the status of the server, such as 403 for a missing permission |
  */

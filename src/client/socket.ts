@@ -210,7 +210,7 @@ export class Socket<View, Message extends AnyMessage = ServerMessage> {
    * Checks now whether access has returned after a denial or the loss of the channel. Unlike
    * `reconnect()`, it keeps the state and an open connection until access has returned.
    *
-   * @returns false if the token endpoint cannot be asked, because the option `view` is not set
+   * @returns false if no token can be requested, because the option `view` is not set
    */
   checkAccess(): boolean {
     if (this.#state === "denied") {

@@ -19,11 +19,11 @@ function hasPython(): boolean {
   }
 }
 
-test("4f the Python backend in docs/guides/local-development.md receives and sends messages", async ({
+test("4f the Python backend in docs/reference/local-gateway.md receives and sends messages", async ({
   skip,
 }) => {
   if (!hasPython()) skip("there is no python3");
-  const page = readFileSync(join(root, "docs/guides/local-development.md"), "utf8");
+  const page = readFileSync(join(root, "docs/reference/local-gateway.md"), "utf8");
   const [, written = ""] = /```python\n([\s\S]+?)```/.exec(page) ?? [];
   const [backendPort, gatewayPort] = [await freePort(), await freePort()];
   const script = written.replace("8000)", `${backendPort})`).replace("3001)", `${gatewayPort})`);

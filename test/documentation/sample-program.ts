@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import ts from "typescript";
 import { type Page, ROOT, type Sample } from "./pages.ts";
 
@@ -9,8 +9,9 @@ const PREAMBLES = join(import.meta.dirname, "preambles");
 const MODULES = join(import.meta.dirname, "modules");
 /** The samples are compiled as if they were here. The folder does not exist. */
 const VIRTUAL = join(import.meta.dirname, "virtual");
-/** Where packages are found that only some samples import. */
-const PACKAGES = ["documentation", "next", "cdk"].map((name) => join(ROOT, "test/packages", name, "x.ts"));
+/** The folders of test/packages/ with packages that only some samples import. */
+export const SAMPLE_PACKAGES = ["documentation", "next", "cdk"] as const;
+const PACKAGES = SAMPLE_PACKAGES.map((name) => join(ROOT, "test/packages", name, "x.ts"));
 
 const EXTENSIONS = ["ts", "tsx", "js", "jsx", "mjs"];
 
@@ -67,16 +68,42 @@ function withoutNames(line: string, names: ReadonlySet<string>): string {
   });
 }
 
+/**
+ * The packages of {@link SAMPLE_PACKAGES} that are not installed. They are large, so only tests that
+ * need them install them.
+ */
+function missingPackages(): ReadonlySet<string> {
+  const missing = PACKAGES.map((file) => dirname(file)).filter(
+    (folder) => !existsSync(join(folder, "node_modules")),
+  );
+  return new Set(
+    missing.flatMap((folder) => {
+      const { dependencies } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+      return Object.keys(dependencies).filter((name) => !existsSync(join(ROOT, "node_modules", name)));
+    }),
+  );
+}
+
+/** Returns whether code imports one of the packages. */
+function importsAny(code: string, packages: ReadonlySet<string>): boolean {
+  return [...code.matchAll(/(?:from|import) "((?:@[\w-]+\/)?[\w-]+)/g)].some(([, name = ""]) =>
+    packages.has(name),
+  );
+}
+
 /** The files of each page: named samples by their names, others by their lines. */
 function virtualFiles(pages: readonly Page[]) {
   const files = new Map<string, { readonly code: string; readonly sample: Sample }>();
+  const missing = missingPackages();
   for (const { path, samples } of pages) {
     const folder = join(VIRTUAL, path.replace(/\.md$/, ""));
     for (const sample of samples.filter(isCode)) {
+      const code = withPreamble(sample);
+      if (importsAny(code, missing)) continue;
       const line = sample.place.replace(/^.*:/, "");
       const named = join(folder, fileName(sample) ?? `line-${line}.${sample.language}`);
       const file = files.has(named) ? named.replace(/(\.\w+)$/, `~${line}$1`) : named;
-      files.set(file, { code: withPreamble(sample), sample });
+      files.set(file, { code, sample });
     }
   }
   return files;
@@ -118,6 +145,9 @@ function compilerHost(sources: ReadonlyMap<string, { readonly code: string }>): 
 
 /**
  * Compiles the samples of pages. Each page is a folder, in which its samples are files.
+ *
+ * Samples that import a package of test/packages/ that is not installed are left out. The test
+ * test/matrix/documentation-samples.test.ts installs these packages.
  *
  * @returns a line for each error, with the page and the line of the sample
  */

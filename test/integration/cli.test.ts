@@ -270,23 +270,6 @@ describe("every command", () => {
       : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`.trim()));
   const commands = leaves(commandLine(silent));
 
-  test("B58 is documented in docs/reference/cli.md with its arguments, description and options", () => {
-    const page = readFileSync(join(root, "docs/reference/cli.md"), "utf8");
-    const rows = [...page.matchAll(/^\| `([^`]+)`\s*\| (.+?)\s*\| (.*?)\s*\|$/gm)].map(
-      ([, usage, meaning, options]) => [usage, meaning, options],
-    );
-    const declared = commands.map(([path, command]) => {
-      const args = command.registeredArguments.map((argument) =>
-        [argument.required ? "<" : "[", argument.name(), argument.variadic ? "..." : ""]
-          .join("")
-          .concat(argument.required ? ">" : "]"),
-      );
-      const options = command.options.map(({ long }) => `\`${long}\``).filter((name) => name !== "`--json`");
-      return [[path, ...args].join(" "), command.description(), options.join(" ")];
-    });
-    expect(rows).toEqual(declared);
-  });
-
   test("is a part of the version that --version prints", async () => {
     const printed: string[] = [];
     expect(await run(["--version"], (line) => printed.push(line))).toBe(0);

@@ -181,7 +181,7 @@ describe("lists that state the same facts agree", () => {
     );
     for (const name of ["token", "apiGateway", "decisionLog"])
       expect(documented(`### \`${name}\``), name).toEqual(nested(name));
-    expect(documented("# Views", "views")).toEqual([...VIEW_OPTION_NAMES].sort());
+    expect(documented("## Options", "views")).toEqual([...VIEW_OPTION_NAMES].sort());
   });
 
   test("the files of mutation testing and the files that exist", () => {

@@ -16,3 +16,5 @@ export const findMessage = async (id: number): Promise<Message | undefined> => m
 export const messagesOf = async (room: string): Promise<readonly Message[]> =>
   messages.filter((message) => message.room === room);
 export const deleteMessage = async (id: number): Promise<{ readonly deleted: number }> => ({ deleted: id });
+export const searchMessages = async (text: string): Promise<readonly Message[]> =>
+  messages.filter((message) => message.text.includes(text));

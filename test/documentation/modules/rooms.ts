@@ -14,3 +14,6 @@ export const archiveRoom = async (room: string): Promise<{ readonly archived: st
   archived: room,
 });
 export const purgeRoom = async (_userId: string): Promise<void> => undefined;
+export const membersAmong = async (room: string, userIds: readonly string[]): Promise<readonly string[]> =>
+  userIds.filter((userId) => members.get(room)?.has(userId));
+export const isBanned = async (_userId: string | undefined): Promise<boolean> => false;

@@ -1,0 +1,2 @@
+export const isCustomDomain = async (origin: string): Promise<boolean> =>
+  origin === "https://chat.customer.example";

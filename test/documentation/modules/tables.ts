@@ -1,0 +1,3 @@
+export interface AppTables {
+  readonly documents: { readonly id: string; readonly owner: string };
+}
