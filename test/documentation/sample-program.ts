@@ -86,7 +86,7 @@ function missingPackages(): ReadonlySet<string> {
 
 /** Returns whether code imports one of the packages. */
 function importsAny(code: string, packages: ReadonlySet<string>): boolean {
-  return [...code.matchAll(/(?:from|import) "((?:@[\w-]+\/)?[\w-]+)/g)].some(([, name = ""]) =>
+  return [...code.matchAll(/(?:from|import) "((?:@[\w-]+\/)?[\w.-]+)/g)].some(([, name = ""]) =>
     packages.has(name),
   );
 }
@@ -136,12 +136,15 @@ function compilerHost(sources: ReadonlyMap<string, { readonly code: string }>): 
     literals.map((literal) => {
       const mode = ts.getModeForUsageLocation(source, literal, options);
       const resolved = [containing, ...PACKAGES].map((from) =>
-        ts.resolveModuleName(literal.text, from, options, host, undefined, redirected, mode),
+        ts.resolveModuleName(moduleName(literal.text), from, options, host, undefined, redirected, mode),
       );
       return resolved.find(({ resolvedModule }) => resolvedModule) ?? { resolvedModule: undefined };
     });
   return host;
 }
+
+/** Resolves `@/sallyport` as Next.js does, to a module of the reader. */
+const moduleName = (name: string) => name.replace(/^@\/(.*)$/, "./$1.ts");
 
 /**
  * Compiles the samples of pages. Each page is a folder, in which its samples are files.

@@ -1,8 +1,12 @@
 import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { installPackages } from "../packages/install.ts";
 import { PAGES } from "./pages.ts";
 import { compileErrors, isCode } from "./sample-program.ts";
 import { checkShell } from "./shell-sample.ts";
+
+// The others of SAMPLE_PACKAGES are large. The matrix installs them.
+await installPackages("documentation");
 
 const samples = PAGES.flatMap((page) => page.samples);
 const of = (language: string) => samples.filter((sample) => sample.language === language);
