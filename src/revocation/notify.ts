@@ -246,7 +246,7 @@ function checkOnRetry(services: RevocationServices, connection: ConnectionWithCh
  * Reports a failed notice or close, unless the process shuts down and leaves the record to others.
  */
 function report(services: RevocationServices, connection: ConnectionWithChannels, outcome: Outcome): void {
-  if (outcome.kind !== "failed" || services.delivery.isAllStopped) return;
+  if (outcome.kind !== "failed" || outcome.reason === "closed" || services.delivery.isAllStopped) return;
   const error = new Error(
     `API Gateway did not accept the notice or the close of the connection (${outcome.reason}). ` +
       "Check that this process can reach the gateway.",

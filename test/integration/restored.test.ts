@@ -3,7 +3,7 @@ import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { changeChannel, handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
-import { NOW, storageAt } from "../postgres/database.ts";
+import { isPostgres, NOW, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { GatewayServer } from "./gateway-server.ts";
 import { ORIGIN, revoked, type Socket, World } from "./world.ts";
@@ -267,6 +267,19 @@ describe("a slow authorize", () => {
     release();
     await ann.closed;
     expect(notices(ann).some(({ type }) => type === "sallyport.restored")).toBe(false);
+  });
+
+  test("that allows while the app closes leaves the notice to another process, without an error", async () => {
+    const ann = await slowOutsider();
+    members.add("ann");
+    await world.sallyport.access.recheck({ user: "ann" });
+    await expect.poll(() => calls).toBe(1);
+    const closed = world.sallyport.close();
+    release();
+    await closed;
+    // The other instances of PostgreSQL can send the notice.
+    if (!isPostgres) expect(notices(ann)).toHaveLength(2);
+    expect(world.errors.map(String)).toEqual([]);
   });
 });
 
