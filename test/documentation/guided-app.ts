@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { GeneratedApp } from "../templates/generated-app.ts";
 import type { Page } from "./pages.ts";
+import { fileName } from "./sample-program.ts";
 
 /** Follows a page that builds an app: creates its files and runs its commands, one section after the other. */
 export class GuidedApp {
@@ -39,9 +40,11 @@ export class GuidedApp {
     if (next !== section) throw new Error(`The next section of ${this.#page.path} is "${next}".`);
     this.#sections = this.#sections.slice(1);
     let output = "";
-    for (const { language, code, creates, section: own } of this.#page.samples) {
+    for (const sample of this.#page.samples) {
+      const { language, code, section: own } = sample;
       if (own !== section) continue;
-      if (creates !== undefined) await this.#write(creates, code);
+      const file = fileName(sample) ?? sample.creates;
+      if (file !== undefined) await this.#write(file, code);
       else if (language === "sh") output += await this.#run(edit(code));
     }
     return output;

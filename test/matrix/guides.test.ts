@@ -1,0 +1,30 @@
+import { test } from "vitest";
+import { message, say, signedIn, status, withGuide } from "../documentation/chat-in-browser.ts";
+import { missingBrowser } from "../templates/first-hour.ts";
+
+// test/browser/getting-started.test.ts does the same with the page for Express and SQLite.
+test.skipIf(missingBrowser).for([
+  ["Fastify", "docs/guides/fastify.md", "my-fastify"],
+  ["Hono", "docs/guides/hono.md", "my-hono"],
+] as const)(
+  "the guide for %s leads from an empty folder to a revoked socket",
+  async ([title, path, folder]) => {
+    await withGuide(path, folder, async (guide, browser) => {
+      const { app } = guide;
+      await guide.follow(title);
+      await guide.follow("Declare permissions, a channel and a view");
+      await guide.follow("Identify the user");
+      await guide.follow("Write the server");
+      await guide.follow("Write the page");
+      await app.run("npx", "tsc", "--noEmit");
+      await guide.follow("Start the app");
+      await guide.follow("Give Ann access");
+      const ann = await signedIn(browser, app.url, "ann");
+      await status(ann, "ann: open").waitFor();
+      await say(ann, "first");
+      await message(ann, "ann: first").waitFor();
+      await guide.follow("Revoke the permission");
+      await status(ann, "ann: access has ended").waitFor();
+    });
+  },
+);
