@@ -70,7 +70,7 @@ export function readPage(path: string): Page {
       preamble = undefined;
       creates = undefined;
     } else if (token.type === "inline") {
-      creates = /Create\s`([\w./-]+)`[^`]*[:.]?$/.exec(token.content)?.[1];
+      creates = /Create\s`([\w./-]*\.\w+)`[^`]*[:.]?$/.exec(token.content)?.[1];
       for (const child of token.children ?? []) {
         const href = child.attrGet("href") ?? child.attrGet("src");
         if (href !== null) links.push({ place, href });

@@ -28,3 +28,27 @@ test.skipIf(missingBrowser).for([
     });
   },
 );
+
+test.skipIf(missingBrowser)(
+  "the guide for Express, PostgreSQL and React does the same, and builds for production",
+  () =>
+    withGuide("docs/guides/express-postgres.md", "my-app", async (guide, browser) => {
+      const { app } = guide;
+      await guide.follow("Express, PostgreSQL and React");
+      await guide.follow("Declare permissions, a channel and a view");
+      await guide.follow("Store sessions in PostgreSQL");
+      await guide.follow("Create the Sallyport object");
+      await guide.follow("Write the server");
+      await guide.follow("Write the page");
+      await guide.follow("Name the database");
+      await guide.follow("Start the app");
+      await guide.follow("Give Ann access");
+      const ann = await signedIn(browser, app.url, "ann");
+      await status(ann, "ann: open").waitFor();
+      await say(ann, "first");
+      await message(ann, "ann: first").waitFor();
+      await guide.follow("Revoke the permission");
+      await status(ann, "ann: Your access has ended.").waitFor();
+      await guide.follow("Build for production");
+    }),
+);
