@@ -34,7 +34,7 @@ export class RunnablePage {
     }
     await mkdir(join(folder, "node_modules"));
     await symlink(ROOT, join(folder, "node_modules/sallyport"));
-    for (const name of ["@types", "kysely", "libsql", "zod"])
+    for (const name of ["@types", "jose", "kysely", "libsql", "zod"])
       await symlink(join(ROOT, "node_modules", name), join(folder, "node_modules", name));
     const compilerOptions = {
       ...{ target: "es2022", module: "nodenext", types: [] },

@@ -32,6 +32,9 @@ const OPTIONS: ts.CompilerOptions = {
   jsx: ts.JsxEmit.ReactJSX,
 };
 
+/** A parameter or a variable without a type. JavaScript cannot declare one. */
+const IMPLICIT_ANY: ReadonlySet<number> = new Set([7005, 7006, 7031, 7034]);
+
 /** Returns whether a sample is code of TypeScript or JavaScript. */
 export const isCode = ({ language }: Sample): boolean => EXTENSIONS.includes(language);
 
@@ -161,7 +164,8 @@ export function compileErrors(pages: readonly Page[]): readonly string[] {
     const source = program.getSourceFile(file);
     if (source === undefined) return [`${sample.place}: the sample was not compiled`];
     const found = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
-    return found.map(({ messageText, start = 0 }) => {
+    const wrong = found.filter(({ code }) => !(/js$/.test(file) && IMPLICIT_ANY.has(code)));
+    return wrong.map(({ messageText, start = 0 }) => {
       const { line } = source.getLineAndCharacterOfPosition(start);
       const shown = source.text.split("\n")[line]?.trim() ?? "";
       return `${sample.place} \`${shown}\`: ${ts.flattenDiagnosticMessageText(messageText, " ")}`;
