@@ -35,7 +35,7 @@ export function addUsers(program: Command, terminal: Terminal): void {
   reporting<ListFormat>(
     users
       .command("list")
-      .description("List the users that Sallyport knows, ordered by id")
+      .description("List the users in the database, ordered by id")
       .addOption(new Option("--state <state>", "only users in this state").choices(["active", "inactive"]))
       .option("--superusers", "only superusers")
       .option("--group <group>", "only members of this group")
