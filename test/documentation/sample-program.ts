@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import ts from "typescript";
 import { type Page, ROOT, type Sample } from "./pages.ts";
 
@@ -30,6 +30,11 @@ const OPTIONS: ts.CompilerOptions = {
   allowImportingTsExtensions: true,
   resolveJsonModule: true,
   jsx: ts.JsxEmit.ReactJSX,
+};
+
+const BUNDLER: ts.CompilerOptions = {
+  module: ts.ModuleKind.ESNext,
+  moduleResolution: ts.ModuleResolutionKind.Bundler,
 };
 
 /** A parameter or a variable without a type. JavaScript cannot declare one. */
@@ -119,12 +124,22 @@ function sharedModule(path: string): string | undefined {
   return existsSync(file) ? file : undefined;
 }
 
+/** Returns the file of the same name in `src/` of the page, to which `@/name` refers. */
+function inSource(path: string, sources: ReadonlyMap<string, unknown>): string | undefined {
+  for (let folder = dirname(path); folder.startsWith(`${VIRTUAL}/`); folder = dirname(folder)) {
+    const file = join(folder, "src", basename(path));
+    if (sources.has(file)) return file;
+  }
+  return undefined;
+}
+
 function compilerHost(sources: ReadonlyMap<string, { readonly code: string }>): ts.CompilerHost {
   const host = ts.createCompilerHost(OPTIONS);
   const { fileExists, readFile, directoryExists, getSourceFile } = host;
   const text = (path: string) => {
-    const shared = sources.has(path) ? undefined : sharedModule(path);
-    return shared === undefined ? sources.get(path)?.code : readFileSync(shared, "utf8");
+    const own = sources.get(path) ?? sources.get(inSource(path, sources) ?? "");
+    const shared = own === undefined ? sharedModule(path) : undefined;
+    return shared === undefined ? own?.code : readFileSync(shared, "utf8");
   };
   host.fileExists = (path) => text(path) !== undefined || fileExists(path);
   host.readFile = (path) => text(path) ?? readFile(path);
@@ -138,9 +153,13 @@ function compilerHost(sources: ReadonlyMap<string, { readonly code: string }>): 
   host.resolveModuleNameLiterals = (literals, containing, redirected, options, source) =>
     literals.map((literal) => {
       const mode = ts.getModeForUsageLocation(source, literal, options);
+      const name = moduleName(literal.text);
       const resolved = [containing, ...PACKAGES].map((from) =>
-        ts.resolveModuleName(moduleName(literal.text), from, options, host, undefined, redirected, mode),
+        ts.resolveModuleName(name, from, options, host, undefined, redirected, mode),
       );
+      // Next.js has no `exports`, and bundlers find its modules without an extension.
+      if (/^next\//.test(name))
+        resolved.push(...PACKAGES.map((from) => ts.resolveModuleName(name, from, BUNDLER, host)));
       return resolved.find(({ resolvedModule }) => resolvedModule) ?? { resolvedModule: undefined };
     });
   return host;

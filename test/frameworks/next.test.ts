@@ -82,16 +82,19 @@ describe("behind next", () => {
 
 test("this app has the code of the documentation", () => {
   const page = readFileSync(join(import.meta.dirname, "../../docs/guides/next.md"), "utf8");
-  const blocks = [...page.matchAll(/^( *)```ts\n(.*?)^ *```$/gms)].map(([, indent = "", code = ""]) =>
-    code.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
-  );
-  const [config = "?", sallyport = "?", route = "?", matcher = "?"] = blocks;
+  const sample = (name: string) => {
+    const [, code = "?"] = page.split(`\n\`\`\`ts\n// ${name}\n`);
+    return code.split("\n```")[0] ?? "";
+  };
   const file = (name: string) => readFileSync(join(import.meta.dirname, "next-app", name), "utf8");
-  expect(file("next.config.ts")).toContain(config);
-  for (const part of sallyport.split(/\{ \.\.\.options \}\);\n|\n\n/))
-    expect(file("sallyport.ts")).toContain(part);
-  expect(file("app/ws/chat/[event]/route.ts")).toBe(route);
-  expect(file("app/api/ws-token/route.ts")).toBe(route);
+  const setting = '  serverExternalPackages: ["sallyport"],\n';
+  for (const text of [sample("next.config.ts"), file("next.config.ts")]) expect(text).toContain(setting);
+  const [, reload = "?"] = /(\/\/ A reload .*?)export const/s.exec(sample("src/sallyport.ts")) ?? [];
+  expect(file("sallyport.ts")).toContain(reload);
+  expect(file("sallyport.ts")).toContain("\nkept.sallyport = sallyport;");
+  for (const route of ["app/ws/chat/[event]/route.ts", "app/api/ws-token/route.ts"]) {
+    expect(file(route).trim()).toBe(sample(route).trim());
+  }
   // The test app excludes one more page.
-  expect(file("proxy.ts").replace("|own", "")).toContain(matcher);
+  expect(file("proxy.ts").replace("|own", "")).toContain(sample("proxy.ts"));
 });

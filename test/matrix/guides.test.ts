@@ -52,3 +52,25 @@ test.skipIf(missingBrowser)(
       await guide.follow("Build for production");
     }),
 );
+
+test.skipIf(missingBrowser)("the guide for Next.js does the same", () =>
+  withGuide("docs/guides/next.md", "my-next", async (guide, browser) => {
+    const { app } = guide;
+    await guide.follow("Next.js");
+    await guide.follow("Configure Next.js");
+    await guide.follow("Declare permissions, a channel and a view");
+    await guide.follow("Identify the user");
+    await guide.follow("Add the routes");
+    await guide.follow("Write the page");
+    await guide.follow("Start the app");
+    await guide.follow("Give Ann access");
+    const ann = await signedIn(browser, app.url, "ann");
+    await status(ann, "ann: open").waitFor();
+    await say(ann, "first");
+    await message(ann, "ann: first").waitFor();
+    await guide.follow("Revoke the permission");
+    await status(ann, "ann: Your access has ended.").waitFor();
+    await guide.follow("Let events pass a login check");
+    await app.run("npx", "tsc", "--noEmit");
+  }),
+);
