@@ -7,7 +7,8 @@ export function corsHeaders({ origin, isAllowed }: OriginDecision): Record<strin
     "access-control-allow-origin": origin,
     "access-control-allow-credentials": "true",
     "access-control-allow-methods": "POST",
-    "access-control-allow-headers": "content-type, x-csrftoken",
+    // A single-page app sends its bearer token in the Authorization header.
+    "access-control-allow-headers": "authorization, content-type, x-csrftoken",
     // Pages on other origins cannot read it by default.
     // Source: Fetch standard, "CORS-safelisted response-header name".
     "access-control-expose-headers": "retry-after",

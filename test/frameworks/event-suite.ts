@@ -146,6 +146,7 @@ export function answersEvents(framework: Framework): void {
     });
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get("access-control-allow-origin")).toBe(ORIGIN);
+    expect(preflight.headers.get("access-control-allow-headers")).toContain("authorization");
     expect(await statusOf(world.requestToken("ann", undefined, "https://evil.example"))).toBe(403);
   });
 
