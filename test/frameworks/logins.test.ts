@@ -9,11 +9,13 @@ import { type Context, Hono } from "hono";
 import { jwtVerify, SignJWT } from "jose";
 import passport from "passport";
 import { Strategy } from "passport-local";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
 import { expressMiddleware, expressRequest } from "../../src/adapters/express.ts";
 import { fastifyPlugin, fastifyRequest } from "../../src/adapters/fastify.ts";
 import { honoContext, honoMiddleware } from "../../src/adapters/hono.ts";
 import { nodeRequest } from "../../src/adapters/node.ts";
+import { connect } from "../../src/client/socket.ts";
 import type { ConnectContext } from "../../src/views/context.ts";
 import { handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";
@@ -30,7 +32,7 @@ class OpenView extends WebSocketView {
 }
 
 let world: World;
-async function open(options: Pick<WorldOptions, "authenticate" | "serve">): Promise<void> {
+async function open(options: Pick<WorldOptions, "authenticate" | "serve" | "token">): Promise<void> {
   shownToConnect = undefined;
   look = () => undefined;
   world = await World.open({ permissions: [], views: { "/ws/me": OpenView }, ...options });
@@ -198,5 +200,41 @@ describe("the user of a request", () => {
       },
     });
     await behaves("me=ann", "me=bob", { ann: { userId: "ann", sessionId: "login of ann" } });
+  });
+
+  test("is the subject of a bearer token that the option fetch of the client adds", async () => {
+    await open({
+      token: { binding: "token" },
+      authenticate: ({ headers }) => {
+        const [, userId] = /^Bearer (\w+)$/.exec(headers.get("authorization") ?? "") ?? [];
+        return userId ? { userId, sessionId: `login of ${userId}` } : null;
+      },
+    });
+    const socketWith = (bearer: string) => {
+      const socket = connect<OpenView>({
+        url: world.gateway.url,
+        token: `${world.appUrl}/api/ws-token`,
+        view: "/ws/me",
+        fetch: (url, init) => {
+          const headers = new Headers(init?.headers);
+          headers.set("authorization", `Bearer ${bearer}`);
+          headers.set("origin", ORIGIN);
+          return fetch(url, { ...init, headers });
+        },
+        WebSocket: class extends WebSocket {
+          constructor(url: string) {
+            super(url, { origin: ORIGIN });
+          }
+        },
+      });
+      onTestFinished(() => socket.close());
+      return socket;
+    };
+    const ann = socketWith("ann");
+    expect(await ann.call.whoami()).toBe("ann");
+    await world.sallyport.access.endSession("login of ann");
+    await expect.poll(() => ann.state).toBe("denied");
+    const stranger = socketWith("-");
+    await expect.poll(() => stranger.state).toBe("denied");
   });
 });
