@@ -29,6 +29,7 @@ const STOPPED_SHARE = 0.02;
 /** A command from the parent process. */
 export type Command =
   | { readonly do: "connect" }
+  | { readonly do: "reconnect" }
   | { readonly do: "measure peak" }
   | { readonly do: "run load"; readonly rate: number; readonly durationMs: number }
   | { readonly do: "stop reading"; readonly durationMs: number }
@@ -71,6 +72,14 @@ export async function runClients(
         await Promise.all(clients.slice(from, from + BATCH_SIZE).map((client) => client.connect()));
       }
       process.send?.("connected");
+    }
+    if (command.do === "reconnect") {
+      const closed = clients.filter(({ isConnected }) => !isConnected);
+      for (let from = 0; from < closed.length; from += BATCH_SIZE) {
+        // A client without the permission is denied.
+        await Promise.allSettled(closed.slice(from, from + BATCH_SIZE).map((client) => client.connect()));
+      }
+      process.send?.("reconnected");
     }
     if (command.do === "report connected users") {
       process.send?.(clients.filter((client) => client.isConnected).map(({ user }) => user));
